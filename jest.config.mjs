@@ -1,0 +1,18 @@
+// Jest runs the compiled tests: what is tested is what runs, worker threads and child processes included.
+import { readdirSync } from 'node:fs';
+
+const rooms = ['packages', 'services', 'deploy'].flatMap((top) =>
+  readdirSync(new URL(top, import.meta.url), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => `<rootDir>/${top}/${entry.name}`),
+);
+
+export default {
+  roots: rooms,
+  testMatch: ['**/dist/**/*.test.js'],
+  modulePathIgnorePatterns: ['<rootDir>/.*/dist/.*/package.json'],
+  testEnvironment: 'node',
+  transform: {},
+  testTimeout: 60_000,
+  maxWorkers: 2,
+};

@@ -1,0 +1,3 @@
+export * from './errors.js';
+export * from './extents.js';
+export * from './names.js';

