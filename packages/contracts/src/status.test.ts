@@ -10,10 +10,8 @@ describe('errors across gRPC', () => {
       retryable: true,
     });
     const sent = toStatus(thrown);
-    const received = fromServiceError(
-      Object.assign(new Error(sent.details), sent) as ServiceError,
-      'listing VMs',
-    );
+    const failure: ServiceError = Object.assign(new Error(sent.details), sent);
+    const received = fromServiceError(failure, 'listing VMs');
     expect(received).toMatchObject({
       code: 'vm_not_found',
       message: thrown.message,

@@ -1,4 +1,6 @@
 import type { ChildProcess as NodeChildProcess } from 'node:child_process';
+import { access, constants, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { SendenseError, type ErrorCode } from '@sendense/core';
 import type { Logger } from './log.js';
@@ -200,8 +202,6 @@ async function requireExecutable(command: string, options: ChildProcessOptions):
 
 /** The path of a command, looked up in PATH when it holds no slash. */
 export async function findExecutable(command: string): Promise<string | undefined> {
-  const { access, constants, stat } = await import('node:fs/promises');
-  const { join } = await import('node:path');
   const candidates = command.includes('/')
     ? [command]
     : (process.env['PATH'] ?? '/usr/bin:/bin').split(':').map((folder) => join(folder || '.', command));

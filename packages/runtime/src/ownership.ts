@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { SendenseError, toSendenseError } from '@sendense/core';
 import type { Logger } from './log.js';
 
@@ -5,7 +6,7 @@ import type { Logger } from './log.js';
 export interface Release {
   /** For the log and for the error: `nbdkit of disk 2000`. */
   readonly what: string;
-  readonly release: () => Promise<unknown> | unknown;
+  readonly release: () => unknown;
 }
 
 /** Runs `work` with a time limit of its own. The work is not stopped when the limit passes, but no longer waited for. */
@@ -48,12 +49,12 @@ export class OwnedStack implements AsyncDisposable {
   /** Takes ownership of something disposable and returns it. */
   use<T extends AsyncDisposable | Disposable>(what: string, value: T): T {
     this.defer(what, () =>
-      Symbol.asyncDispose in value ? value[Symbol.asyncDispose]() : (value as Disposable)[Symbol.dispose](),
+      Symbol.asyncDispose in value ? value[Symbol.asyncDispose]() : value[Symbol.dispose](),
     );
     return value;
   }
 
-  defer(what: string, release: () => Promise<unknown> | unknown): void {
+  defer(what: string, release: () => unknown): void {
     this.#releases.push({ what, release });
   }
 
@@ -66,7 +67,7 @@ export class OwnedStack implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const releases = this.#releases.reverse();
+    const releases = this.#releases.toReversed();
     this.#releases = [];
     for (const { what, release } of releases) {
       try {
@@ -82,7 +83,6 @@ export class OwnedStack implements AsyncDisposable {
 
 /** Resolves after `ms`, or rejects with the signal's reason. */
 export async function delay(ms: number, signal?: AbortSignal): Promise<void> {
-  const { setTimeout: wait } = await import('node:timers/promises');
   try {
     await wait(ms, undefined, signal ? { signal } : {});
   } catch (error) {
