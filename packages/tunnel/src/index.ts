@@ -1,1 +1,10 @@
-export {};
+export * from './enrolment-token.js';
+export * from './keys.js';
+export * from './names.js';
+export * from './hub/policy.js';
+export * from './hub/server.js';
+export * from './node/check-hub.js';
+export * from './node/client.js';
+export * from './node/enrol.js';
+export * from './node/hub-address.js';
+export * from './node/lane.js';
