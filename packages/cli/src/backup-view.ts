@@ -1,0 +1,85 @@
+import type { Backup, DiskResult } from './api-types.js';
+import { facts, formatBytes, formatDuration, progressBar, table, type Column } from './output.js';
+
+const PLAN_COLUMNS: readonly Column<DiskResult>[] = [
+  { title: 'DISK', value: (disk) => disk.disk_number, align: 'right' },
+  { title: 'KEY', value: (disk) => disk.disk_key, align: 'right' },
+  { title: 'CAPACITY', value: (disk) => formatBytes(disk.capacity_bytes), align: 'right' },
+  { title: 'TYPE', value: (disk) => disk.backup_type },
+];
+
+/** A backup with its disks, warnings and error. */
+export function showBackup(backup: Backup, tty: boolean): string {
+  const disks = table(
+    backup.disk_results,
+    [
+      ...PLAN_COLUMNS,
+      { title: 'PORT', value: (disk) => disk.nbd_port, align: 'right' },
+      { title: 'PID', value: (disk) => disk.qemu_nbd_pid, align: 'right' },
+      { title: 'STATUS', value: (disk) => disk.status },
+      { title: 'FILE', value: (disk) => disk.qcow2_path },
+    ],
+    tty,
+  );
+  const head = facts([
+    ['backup', backup.backup_id],
+    ['vm', backup.vm_name],
+    ['repository', backup.repository_id],
+    ['type', backup.backup_type],
+    ['state', backup.state],
+    ['started', backup.started_at],
+    ['finished', backup.finished_at],
+    ['progress', backup.progress ? progressLine(backup) : undefined],
+    ['error', backup.error ? `${backup.error.message} [${backup.error.code}]` : undefined],
+  ]);
+  return [head, disks, notes(backup)].filter((part) => part !== '').join('\n\n');
+}
+
+/** What a dry run answered. */
+export function showPlan(plan: Backup, tty: boolean): string {
+  const columns = [...PLAN_COLUMNS, { title: 'REASON', value: (disk: DiskResult) => disk.reason }];
+  const parts = [
+    'Nothing was started. This would be done:',
+    table(plan.disk_results, columns, tty),
+    notes(plan),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+/** Skipped disks and warnings, a line each. */
+export function notes(backup: Backup): string {
+  return [
+    ...(backup.skipped_disks ?? []).map((disk) => `skipped disk ${disk.disk_key}: ${disk.reason}`),
+    ...(backup.warnings ?? []).map((warning) => `warning: ${warning.message} [${warning.code}]`),
+  ].join('\n');
+}
+
+/** `[####----]  50 %  1.0 GiB of 2.0 GiB  300.0 MiB/s  0:03 left` */
+export function progressLine(backup: Backup): string {
+  const { progress } = backup;
+  if (!progress) return backup.state;
+  return amount(progress.bytes_done, progress.bytes_total, progress.bytes_per_second, progress.seconds_left);
+}
+
+/** The lines of a live view: one for each disk and one for the whole. */
+export function liveView(backup: Backup): string {
+  const disks = (backup.progress?.disks ?? []).map(
+    (disk) =>
+      `  disk ${disk.disk_key}  ${amount(disk.bytes_done, disk.bytes_total, disk.bytes_per_second, disk.seconds_left)}`,
+  );
+  return [`${backup.backup_id}  ${backup.state}`, ...disks, `  total      ${progressLine(backup)}`].join(
+    '\n',
+  );
+}
+
+function amount(
+  done: number,
+  total: number,
+  rate: number | null | undefined,
+  left: number | null | undefined,
+): string {
+  const parts = [progressBar(done, total), `${formatBytes(done)} of ${formatBytes(total)}`];
+  if (rate) parts.push(`${formatBytes(rate)}/s`);
+  if (left !== undefined && left !== null && done < total) parts.push(`${formatDuration(left)} left`);
+  return parts.join('  ');
+}

@@ -1,0 +1,97 @@
+import { printable } from '@sendense/core';
+
+/** An answer of the hub that is not a success, or no answer. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+
+  constructor(
+    /** HTTP status; 0 when the hub could not be reached. */
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly context: Readonly<Record<string, string>> = {},
+  ) {
+    super(message);
+  }
+}
+
+/** A client of the hub's REST API. */
+export class ApiClient {
+  constructor(
+    readonly url: string,
+    private readonly token: string | undefined,
+  ) {}
+
+  get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
+    const given = Object.entries(query).flatMap(([key, value]) =>
+      value === undefined ? [] : [[key, String(value)] as const],
+    );
+    const search = new URLSearchParams(Object.fromEntries(given)).toString();
+    return this.request('GET', search ? `${path}?${search}` : path);
+  }
+
+  post<T>(path: string, body: unknown = {}): Promise<T> {
+    return this.request('POST', path, body);
+  }
+
+  delete<T>(path: string): Promise<T> {
+    return this.request('DELETE', path);
+  }
+
+  /** Every page of a list, one after another. */
+  async list<T>(
+    path: string,
+    key: string,
+    query: Record<string, string | number | undefined> = {},
+  ): Promise<T[]> {
+    const all: T[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.get<Record<string, unknown>>(path, { ...query, cursor });
+      all.push(...((page[key] ?? []) as T[]));
+      cursor = typeof page['next_cursor'] === 'string' ? page['next_cursor'] : undefined;
+    } while (cursor !== undefined);
+    return all;
+  }
+
+  private async request<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.fetch(path, {
+      method,
+      headers: {
+        ...this.authorization(),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) throw await problem(response);
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  }
+
+  private authorization(): Record<string, string> {
+    return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
+  }
+
+  private async fetch(path: string, init: RequestInit): Promise<Response> {
+    try {
+      return await fetch(new URL(path, this.url), init);
+    } catch (error) {
+      const cause =
+        error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+      throw new ApiError(
+        0,
+        'hub_unreachable',
+        `the hub at ${this.url} does not answer (${cause}): is sendense-hub running, and is this its address? Set it with 'sendense login' or SENDENSE_URL`,
+      );
+    }
+  }
+}
+
+async function problem(response: Response): Promise<ApiError> {
+  const body: unknown = await response.json().catch(() => undefined);
+  const details = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
+  const code = typeof details['code'] === 'string' ? details['code'] : `http_${response.status}`;
+  const detail = typeof details['detail'] === 'string' ? details['detail'] : response.statusText;
+  const context = (details['context'] ?? {}) as Record<string, string>;
+  const hint = response.status === 401 ? " Log in with 'sendense login', or set SENDENSE_TOKEN." : '';
+  return new ApiError(response.status, code, `${printable(detail)}${hint}`, context);
+}

@@ -1,0 +1,76 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { Repository } from '../api-types.js';
+import { answer, answerTable, type CommandContext } from '../command-context.js';
+import { facts, formatBytes } from '../output.js';
+
+export function addRepositoryCommands(program: Command, context: CommandContext): void {
+  const repository = program.command('repository').alias('repo').description('where backups are kept');
+
+  repository
+    .command('add <name>')
+    .description('use a directory of the hub as a repository')
+    .requiredOption('--path <directory>', 'an existing directory on the hub, writable for its user')
+    .option('--type <type>', 'local', 'local')
+    .addHelpText('after', '\nExample:\n  sendense repository add main --path /srv/backup')
+    .action(async (name: string, options: { path: string; type: string }, command: Command) => {
+      const made = await context
+        .api()
+        .post<Repository>('/api/v1/repositories', { name, type: options.type, path: resolve(options.path) });
+      answer(context, command, made, shown(made));
+    });
+
+  repository
+    .command('list')
+    .description('repositories, their space and their state')
+    .action(async (_options: unknown, command: Command) => {
+      const rows = await context.api().list<Repository>('/api/v1/repositories', 'repositories');
+      answerTable(
+        context,
+        command,
+        rows,
+        [
+          { title: 'ID', value: (row) => row.repository_id },
+          { title: 'NAME', value: (row) => row.name },
+          { title: 'STATUS', value: (row) => row.status },
+          { title: 'USED', value: (row) => formatBytes(row.used_bytes), align: 'right' },
+          { title: 'FREE', value: (row) => formatBytes(row.available_bytes), align: 'right' },
+          { title: 'BACKUPS', value: (row) => row.backup_count, align: 'right' },
+          { title: 'PATH', value: (row) => row.path },
+          { title: 'REASON', value: (row) => row.status_reason },
+        ],
+        "No repository yet: 'sendense repository add NAME --path DIRECTORY'.",
+      );
+    });
+
+  repository
+    .command('show <id>')
+    .description('one repository')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const found = await context.api().get<Repository>(`/api/v1/repositories/${encodeURIComponent(id)}`);
+      answer(context, command, found, shown(found));
+    });
+
+  repository
+    .command('remove <id>')
+    .description('forget a repository; its files stay')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      await context.api().delete(`/api/v1/repositories/${encodeURIComponent(id)}`);
+      answer(context, command, { repository_id: id }, `Removed ${id}. Its files are untouched.`);
+    });
+}
+
+function shown(repository: Repository): string {
+  return facts([
+    ['repository', repository.repository_id],
+    ['name', repository.name],
+    ['type', repository.type],
+    ['path', repository.path],
+    ['status', repository.status],
+    ['reason', repository.status_reason],
+    ['total', formatBytes(repository.total_bytes)],
+    ['used', formatBytes(repository.used_bytes)],
+    ['available', formatBytes(repository.available_bytes)],
+    ['backups', repository.backup_count],
+  ]);
+}

@@ -1,0 +1,37 @@
+import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
+import { apiFor, type CommandContext } from './command-context.js';
+import { runProgram } from './program.js';
+
+/** Asks without echo: readline writes what is typed into a stream that shows nothing. */
+async function askSecret(prompt: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY) return undefined;
+  process.stderr.write(prompt);
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+  const answer = await new Promise<string>((resolve) => lines.question('', resolve));
+  lines.close();
+  process.stderr.write('\n');
+  return answer;
+}
+
+let drawnLines = 0;
+const context: CommandContext = {
+  env: process.env,
+  tty: process.stdout.isTTY,
+  api: apiFor(process.env),
+  print: (text) => process.stdout.write(`${text}\n`),
+  note: (text) => process.stderr.write(`${text}\n`),
+  draw: (text) => {
+    const up = drawnLines > 0 ? `\u001b[${drawnLines}A\u001b[J` : '';
+    drawnLines = text.split('\n').length;
+    process.stdout.write(`${up}${text}\n`);
+  },
+  askSecret,
+  exitCode: 0,
+};
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // The reader of a pipe is gone (`sendense backup list | head`): nothing more to say.
+  if (error.code === 'EPIPE') process.exit(0);
+});
+process.exitCode = await runProgram(context, process.argv.slice(2));
