@@ -1,1 +1,1 @@
-export {};
+export { readConfig, type HubConfig } from './config.js';

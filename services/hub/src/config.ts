@@ -1,0 +1,144 @@
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { SendenseError } from '@sendense/core';
+import {
+  choice,
+  integer,
+  listenAddress,
+  optionalText,
+  portRange,
+  readSettings,
+  text,
+  type Listen,
+  type LogLevel,
+  type PortRange,
+} from '@sendense/runtime';
+
+/** Everything that can be set, with what is taken when it is not. `sendense-hub --help` prints this table. */
+export const hubSettings = {
+  SENDENSE_CONFIG_FILE: optionalText('a file of KEY=value lines; the environment wins over it'),
+  SENDENSE_API_LISTEN: listenAddress('HTTP API; loopback only until a token exists', {
+    host: '127.0.0.1',
+    port: 8082,
+  }),
+  SENDENSE_TUNNEL_LISTEN: listenAddress('SSH tunnel for the nodes', { host: '0.0.0.0', port: 443 }),
+  SENDENSE_TUNNEL_WORKERS: integer(
+    'processes that carry the tunnel',
+    Math.min(4, availableParallelism()),
+    1,
+    64,
+  ),
+  SENDENSE_NBD_PORTS: portRange('loopback ports for qemu-nbd, one per disk', { first: 10_100, last: 10_200 }),
+  SENDENSE_DATA_DIR: text('catalogue, keys, lock', '/var/lib/sendense'),
+  SENDENSE_RUNTIME_DIR: text('sockets', '/run/sendense'),
+  SENDENSE_LOG_LEVEL: choice('how much is logged', 'info', [
+    'trace',
+    'debug',
+    'info',
+    'warn',
+    'error',
+    'silent',
+  ]),
+  SENDENSE_QEMU_NBD: text('command', 'qemu-nbd'),
+  SENDENSE_QEMU_IMG: text('command', 'qemu-img'),
+  SENDENSE_MAX_BACKUPS: integer('backups that run at the same time', 50, 1, 10_000),
+  SENDENSE_MAX_BACKUPS_PER_NODE: integer('… of them on one node', 16, 1, 10_000),
+  SENDENSE_MAX_BACKUPS_PER_HOST: integer('… of them on one ESXi host', 16, 1, 10_000),
+  SENDENSE_MAX_BACKUPS_PER_DATASTORE: integer('… of them on one datastore', 16, 1, 10_000),
+  SENDENSE_RATE_LIMIT: integer('bytes per second for each backup; 0 is unlimited', 0, 0, 1e15),
+};
+
+/** Settings of the other programs: one environment may serve them all. */
+const OTHERS_SETTINGS = [
+  'SENDENSE_OWNER',
+  'SENDENSE_TOOLS_DIR',
+  'SENDENSE_NBDKIT',
+  'SENDENSE_NBDKIT_VDDK_PLUGIN',
+  'SENDENSE_VDDK_LIBDIR',
+  'SENDENSE_VDDK_TRANSPORTS',
+  'SENDENSE_LANES',
+  'SENDENSE_PARALLEL_DISKS',
+  'SENDENSE_URL',
+  'SENDENSE_TOKEN',
+];
+
+export interface HubConfig {
+  readonly apiListen: Listen;
+  readonly tunnelListen: Listen;
+  readonly tunnelWorkers: number;
+  readonly nbdPorts: PortRange;
+  /** Absolute. */
+  readonly dataDirectory: string;
+  /** Absolute; short enough for unix sockets below it. */
+  readonly runtimeDirectory: string;
+  readonly logLevel: LogLevel;
+  readonly qemuNbd: string;
+  readonly qemuImg: string;
+  readonly limits: BackupLimits;
+  /** 0 is unlimited. */
+  readonly rateLimitBytesPerSecond: number;
+}
+
+export interface BackupLimits {
+  readonly total: number;
+  readonly perNode: number;
+  readonly perHost: number;
+  readonly perDatastore: number;
+}
+
+/** @throws `invalid_config` naming every unknown name and invalid value */
+export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
+  const file = env['SENDENSE_CONFIG_FILE'];
+  const settings = readSettings(hubSettings, {
+    env,
+    ignore: OTHERS_SETTINGS,
+    ...(file ? { file } : {}),
+  });
+  const runtimeDirectory = resolve(settings.SENDENSE_RUNTIME_DIR);
+  checkSocketLength(nodeSocketPath(runtimeDirectory, 'x'));
+  return {
+    apiListen: settings.SENDENSE_API_LISTEN,
+    tunnelListen: settings.SENDENSE_TUNNEL_LISTEN,
+    tunnelWorkers: settings.SENDENSE_TUNNEL_WORKERS,
+    nbdPorts: settings.SENDENSE_NBD_PORTS,
+    dataDirectory: resolve(settings.SENDENSE_DATA_DIR),
+    runtimeDirectory,
+    logLevel: settings.SENDENSE_LOG_LEVEL,
+    qemuNbd: settings.SENDENSE_QEMU_NBD,
+    qemuImg: settings.SENDENSE_QEMU_IMG,
+    limits: {
+      total: settings.SENDENSE_MAX_BACKUPS,
+      perNode: settings.SENDENSE_MAX_BACKUPS_PER_NODE,
+      perHost: settings.SENDENSE_MAX_BACKUPS_PER_HOST,
+      perDatastore: settings.SENDENSE_MAX_BACKUPS_PER_DATASTORE,
+    },
+    rateLimitBytesPerSecond: settings.SENDENSE_RATE_LIMIT,
+  };
+}
+
+/** unix(7): sun_path holds 108 bytes, the last of them 0. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** The socket that leads to one node's gRPC server. */
+export function nodeSocketPath(runtimeDirectory: string, nodeName: string): string {
+  return join(runtimeDirectory, 'nodes', `${nodeName}.sock`);
+}
+
+/** The longest node name whose socket still fits below this directory, in bytes. */
+export function longestNodeName(runtimeDirectory: string): number {
+  return MAX_SOCKET_PATH_BYTES - Buffer.byteLength(nodeSocketPath(runtimeDirectory, ''));
+}
+
+function checkSocketLength(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= MAX_SOCKET_PATH_BYTES) return;
+  throw new SendenseError(
+    'invalid_config',
+    `SENDENSE_RUNTIME_DIR is too long: a socket below it, ${path}, would take ${length} bytes, and ${MAX_SOCKET_PATH_BYTES} are possible. Use a shorter path`,
+  );
+}
+
+/** The mark of this hub's child processes, by which the next start finds what a killed one left behind. */
+export function ownerMark(realDataDirectory: string): string {
+  return `hub:${realDataDirectory}`;
+}
