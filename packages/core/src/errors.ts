@@ -70,6 +70,7 @@ export const ERROR_KINDS = {
   vcenter_unreachable: 'unavailable',
   vcenter_login_failed: 'unauthenticated',
   vcenter_thumbprint_mismatch: 'failed_precondition',
+  vcenter_thumbprint_unconfirmed: 'failed_precondition',
   vcenter_session_expired: 'unauthenticated',
   vcenter_fault: 'internal',
   vcenter_protocol: 'internal',

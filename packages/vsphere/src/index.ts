@@ -1,1 +1,3 @@
-export {};
+export { connectVSphere } from './session.js';
+export { fetchThumbprints } from './thumbprints.js';
+export type * from './types.js';
