@@ -1,0 +1,148 @@
+import type { StoredError, StoredWarning } from './stored-error.js';
+
+export type BackupType = 'full' | 'incremental';
+
+/** Where one disk's data goes. Recorded before any of it is made, so that a crash leaves nothing unknown. */
+export interface DiskTargetRecord {
+  /** The final path, absolute; `.partial` is appended while it is written. */
+  readonly qcow2Path: string;
+  readonly nbdPort: number;
+  readonly nbdExportName: string;
+}
+
+export type BackupDiskStatus =
+  | { readonly status: 'queued' }
+  | ({ readonly status: 'preparing' } & DiskTargetRecord)
+  /** `qemu_started`: a live process answered the handshake with the right name and size. */
+  | ({
+      readonly status: 'qemu_started' | 'copying' | 'copied' | 'completed';
+      readonly qemuNbdPid: number;
+    } & DiskTargetRecord)
+  | ({
+      readonly status: 'failed';
+      readonly error: StoredError;
+      readonly qemuNbdPid?: number;
+    } & Partial<DiskTargetRecord>)
+  /** Cannot be in a snapshot; the reason is in `reason`. */
+  | { readonly status: 'skipped' };
+
+export type BackupDiskState = BackupDiskStatus['status'];
+
+export type BackupDiskRecord = BackupDiskStatus & {
+  readonly diskId: string;
+  readonly diskKey: number;
+  readonly diskNumber: number;
+  readonly label: string;
+  readonly backingUuid: string;
+  readonly capacityBytes: number;
+  readonly backupType: BackupType;
+  /** Why it is full or incremental, or why it is skipped. */
+  readonly reason: string;
+  /** The restore point whose image is the backing file, and where its changes start; both only with `incremental`. */
+  readonly parentPointId: string | undefined;
+  readonly previousChangeId: string | undefined;
+  /** Read from this backup's snapshot; valid for a next backup only once the point is sealed. */
+  readonly changeId: string | undefined;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+  readonly bytesWritten: number;
+  readonly bytesZeroed: number;
+};
+
+export interface PlannedDisk {
+  /** Of the VM's context. */
+  readonly diskId: string;
+  readonly backupType: BackupType;
+  readonly reason: string;
+  readonly skipped?: boolean;
+  readonly parentPointId?: string;
+  readonly previousChangeId?: string;
+}
+
+export interface SnapshotRecord {
+  readonly moref: string;
+  readonly name: string;
+  readonly quiesced: boolean;
+  /** Why it is not quiesced although that was asked for. */
+  readonly quiesceNote: string | undefined;
+  readonly createdAt: Date;
+  readonly removedAt: Date | undefined;
+}
+
+export type BackupStatus =
+  | { readonly state: 'queued' }
+  | { readonly state: 'preparing' | 'running' | 'sealing'; readonly startedAt: Date }
+  | { readonly state: 'cancelling'; readonly startedAt: Date | undefined; readonly cancelReason: string }
+  | {
+      readonly state: 'completed';
+      readonly startedAt: Date;
+      readonly endedAt: Date;
+      readonly restorePointId: string;
+    }
+  | {
+      readonly state: 'failed';
+      readonly startedAt: Date | undefined;
+      readonly endedAt: Date;
+      readonly error: StoredError;
+    }
+  | {
+      readonly state: 'cancelled';
+      readonly startedAt: Date | undefined;
+      readonly endedAt: Date;
+      readonly cancelReason: string;
+    };
+
+export type BackupState = BackupStatus['state'];
+export const ACTIVE_BACKUP_STATES = ['queued', 'preparing', 'running', 'sealing', 'cancelling'] as const;
+export type ActiveBackupState = (typeof ACTIVE_BACKUP_STATES)[number];
+
+export type BackupRecord = BackupStatus & {
+  /** `backup-<slug of the VM's name>-<YYYYMMDD-HHMMSS>`, `-2`, `-3` … appended when taken; also the id of its restore point. */
+  readonly id: string;
+  readonly contextId: string;
+  readonly vmName: string;
+  readonly repositoryId: string;
+  readonly nodeName: string;
+  readonly type: BackupType;
+  readonly quiesce: boolean;
+  readonly requestedBy: string;
+  readonly createdAt: Date;
+  readonly snapshot: SnapshotRecord | undefined;
+  readonly warnings: readonly StoredWarning[];
+  /** Number of the node's last event that has been taken in. */
+  readonly lastEventSequence: number;
+  /** By disk number. */
+  readonly disks: readonly BackupDiskRecord[];
+};
+
+/** What a caller may turn a backup into; `completed` is reached by sealing only. */
+export type BackupStateChange =
+  | { readonly state: 'preparing' | 'running' | 'sealing' }
+  | { readonly state: 'cancelling' | 'cancelled'; readonly cancelReason: string }
+  | { readonly state: 'failed'; readonly error: StoredError };
+
+export interface DiskProgressChange {
+  readonly diskKey: number;
+  readonly bytesDone?: number;
+  readonly bytesTotal?: number;
+  readonly bytesWritten?: number;
+  readonly bytesZeroed?: number;
+}
+
+export interface SealedDisk {
+  readonly diskKey: number;
+  /** Relative to the repository's path, so that a repository can be moved. */
+  readonly imagePath: string;
+  readonly hashesPath?: string;
+  /** What the image file occupies. */
+  readonly storedBytes: number;
+}
+
+export interface SealRequest {
+  /** The instant that the point shows: the snapshot's creation. */
+  readonly takenAt: Date;
+  /** Relative to the repository's path. */
+  readonly manifestPath: string;
+  /** Every disk that is not skipped, exactly. */
+  readonly disks: readonly SealedDisk[];
+}
