@@ -55,6 +55,7 @@ export const ERROR_KINDS = {
   backup_already_running: 'failed_precondition',
   vm_not_protected: 'not_found',
   manifest_invalid: 'data_loss',
+  block_hashes_invalid: 'data_loss',
 
   // Tunnel and node
   node_not_found: 'not_found',
