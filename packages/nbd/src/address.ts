@@ -101,8 +101,7 @@ function refuseTwice(
   const seen = new Set<string>();
   for (const target of targets) {
     const id = identify(target);
-    if (seen.has(id))
-      throw new SendenseError('invalid_argument', `the NBD targets name ${what} ${id} twice`);
+    if (seen.has(id)) throw new SendenseError('invalid_argument', `the NBD targets name ${what} ${id} twice`);
     seen.add(id);
   }
 }

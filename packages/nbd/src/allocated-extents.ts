@@ -6,5 +6,5 @@ export async function allocatedExtents(
   _client: NbdClient,
   _o: { readonly signal: AbortSignal },
 ): Promise<Extent[]> {
-  throw new SendenseError('unimplemented', 'not built yet');
+  throw new SendenseError('internal', 'not built yet');
 }

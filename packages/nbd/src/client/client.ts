@@ -20,28 +20,34 @@ export type ConnectOptions = (
 };
 
 export class NbdClient implements AsyncDisposable {
+  /** What the server said about the export. */
+  readonly export: NbdExport;
+
   private constructor(
     readonly exportName: string,
-    readonly export: NbdExport,
+    facts: NbdExport,
+    /** Resolves when the connection ends: with the reason, or with undefined when we ended it. */
     readonly lost: Promise<SendenseError | undefined>,
-  ) {}
+  ) {
+    this.export = facts;
+  }
   static async connect(_options: ConnectOptions): Promise<NbdClient> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async read(_offset: number, _length: number, _into?: Buffer): Promise<Buffer> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async write(_offset: number, _data: Buffer): Promise<void> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async writeZeroes(_offset: number, _length: number): Promise<void> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async flush(): Promise<void> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async blockStatus(_offset: number, _length: number): Promise<BlockStatusExtent[]> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   async [Symbol.asyncDispose](): Promise<void> {}
 }

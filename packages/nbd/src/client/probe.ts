@@ -15,5 +15,5 @@ export async function probeExport(
   _exportName: string,
   _options: ProbeOptions,
 ): Promise<NbdExport> {
-  throw new SendenseError('unimplemented', 'not built yet');
+  throw new SendenseError('internal', 'not built yet');
 }

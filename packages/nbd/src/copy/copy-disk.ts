@@ -35,5 +35,5 @@ export interface CopyResult {
 }
 
 export async function copyDisk(_options: CopyOptions): Promise<CopyResult> {
-  throw new SendenseError('unimplemented', 'not built yet');
+  throw new SendenseError('internal', 'not built yet');
 }

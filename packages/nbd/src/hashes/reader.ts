@@ -16,10 +16,10 @@ export interface BlockHashesSummary {
 }
 
 export async function readBlockHashes(_path: string): Promise<BlockHashes> {
-  throw new SendenseError('unimplemented', 'not built yet');
+  throw new SendenseError('internal', 'not built yet');
 }
 
 /** Reads the whole file and checks structure and checksum. */
 export async function verifyBlockHashesFile(_path: string): Promise<BlockHashesSummary> {
-  throw new SendenseError('unimplemented', 'not built yet');
+  throw new SendenseError('internal', 'not built yet');
 }

@@ -4,7 +4,7 @@ import type { BlockHashRun } from './format.js';
 /** Writes a `.hashes` file. What was not finished is removed. */
 export class BlockHashWriter implements AsyncDisposable {
   static async create(_path: string, _options: { readonly sizeBytes: number }): Promise<BlockHashWriter> {
-    throw new SendenseError('unimplemented', 'not built yet');
+    throw new SendenseError('internal', 'not built yet');
   }
   /** Adds blocks; those of one call follow those of the calls before. */
   async append(_run: BlockHashRun): Promise<void> {}
