@@ -1,27 +1,24 @@
 import { SendenseError } from './errors.js';
 import { printable, slug } from './names.js';
 
-/** One disk of the VM as it is now, from its inventory. */
+/** One disk of the VM as it is now, with the number that the catalogue gave it. */
 export interface VmDisk {
+  /**
+   * The `n` of `disk-<n>`: given once for a backing uuid under a device key, and never to another disk. A disk is never
+   * known by its place in a list or by its label.
+   */
+  readonly number: number;
   /** The vSphere device key: 2000, 2001, 2016, … */
   readonly key: number;
   readonly label: string;
-  /** Empty when the backing has none: the disk is then known by its key alone, and always read in full. */
+  /** Empty when the backing has none: such a disk is always read in full. */
   readonly backingUuid: string;
   readonly capacityBytes: number;
   /** Why it cannot be in a snapshot: `independent`, `physical_rdm`, `shared`. */
-  readonly unsupportedReason?: string;
+  readonly unsupportedReason?: string | undefined;
 }
 
-/** A disk that the context has seen before, in this VM now or not. */
-export interface KnownDisk {
-  /** The `n` of `disk-<n>`: it belongs to this disk for ever. */
-  readonly number: number;
-  readonly key: number;
-  readonly backingUuid: string;
-}
-
-/** The newest sealed point of the same context in the same repository. */
+/** The newest sealed point of the same VM in the same repository. */
 export interface PreviousPoint {
   readonly id: string;
   readonly disks: readonly PreviousDisk[];
@@ -33,23 +30,21 @@ export interface PreviousDisk {
   readonly backingUuid: string;
   readonly capacityBytes: number;
   /** Where the next changes start; undefined when the disk had no changed block tracking. */
-  readonly changeId?: string;
+  readonly changeId?: string | undefined;
   /** Of the image, relative to the repository. */
-  readonly path: string;
+  readonly imagePath: string;
   readonly type: 'full' | 'incremental';
-  /** Bytes read from the source, the best guess at the next one of the same type. */
-  readonly bytesRead: number;
+  /** What the image takes: the best guess at the next one of the same type. */
+  readonly storedBytes: number;
+  /** Its file is not where it should be. @default false */
+  readonly missing?: boolean;
 }
 
 export interface PlanRequest {
-  readonly contextId: string;
   readonly vmName: string;
   readonly type: 'full' | 'incremental';
-  /** The end of the backup's id, and so unique within its context: `20261121-084316`, `20261121-084316-2`. */
-  readonly stamp: string;
   readonly disks: readonly VmDisk[];
-  readonly knownDisks: readonly KnownDisk[];
-  readonly previous?: PreviousPoint;
+  readonly previous?: PreviousPoint | undefined;
 }
 
 /** Why a disk is read in full or only where it changed. Stable: shown by the API and kept in the manifest. */
@@ -61,6 +56,7 @@ export const PLAN_REASONS = {
   disk_moved: 'the disk has another device key than in the previous restore point',
   disk_resized: 'the capacity changed since the previous restore point',
   disk_unidentified: 'the disk has no backing uuid by which it could be recognised',
+  parent_missing: 'the image of the previous restore point is not in the repository',
   no_change_id: 'changed block tracking was off for this disk at the previous restore point',
   changed_blocks: 'only what changed since the previous restore point is read',
 } as const;
@@ -68,21 +64,14 @@ export const PLAN_REASONS = {
 export type PlanReason = keyof typeof PLAN_REASONS;
 
 interface DiskPlanBase {
+  readonly number: number;
   readonly key: number;
   readonly label: string;
   readonly backingUuid: string;
   readonly capacityBytes: number;
-  readonly number: number;
   readonly reason: PlanReason;
   /** What will probably be read: as much as last time, or all of it. */
   readonly expectedBytes: number;
-  /** `<vm slug>-disk<n>` */
-  readonly exportName: string;
-  /** Relative to the repository, like the other paths: `<context id>/disk-<n>`. */
-  readonly directory: string;
-  /** The image under its final name. */
-  readonly imagePath: string;
-  readonly hashesPath: string;
 }
 
 export interface FullDiskPlan extends DiskPlanBase {
@@ -102,6 +91,7 @@ export interface IncrementalDiskPlan extends DiskPlanBase {
 export type DiskPlan = FullDiskPlan | IncrementalDiskPlan;
 
 export interface SkippedDisk {
+  readonly number: number;
   readonly key: number;
   readonly label: string;
   readonly reason: string;
@@ -114,71 +104,35 @@ export interface DisksPlan {
 }
 
 /**
- * What a backup does with each disk, without touching anything. A disk is recognised by its backing uuid and device key,
- * never by its place in a list; when anything about it is in doubt it is read in full, and the reason says why
- * (VMware: a changeId is only meaningful for the very disk that it was read from).
+ * What a backup does with each disk, without touching anything. When anything about a disk is in doubt it is read in
+ * full, and the reason says why: VMware's changeId is only meaningful for the very disk that it was read from.
  *
  * @throws `vm_has_no_disks` when no disk is left to back up
  */
 export function planDisks(request: PlanRequest): DisksPlan {
   const ordered = request.disks.toSorted((a, b) => a.key - b.key);
-  const skipped = ordered.flatMap(({ key, label, unsupportedReason }) =>
-    unsupportedReason ? [{ key, label, reason: unsupportedReason }] : [],
+  const skipped = ordered.flatMap(({ number, key, label, unsupportedReason }) =>
+    unsupportedReason ? [{ number, key, label, reason: unsupportedReason }] : [],
   );
-  const usable = ordered.filter((disk) => !disk.unsupportedReason);
-  if (usable.length === 0) throw noDisks(request.vmName, skipped);
-  const numbers = assignNumbers(usable, request.knownDisks);
-  const disks = usable.map((disk, index) => planDisk(request, disk, numbers[index] ?? index));
+  const disks = ordered.filter((disk) => !disk.unsupportedReason).map((disk) => planDisk(request, disk));
+  if (disks.length === 0) throw noDisks(request.vmName, skipped);
   return { disks, skipped };
 }
 
-/**
- * The number of each disk, in the order given. A known disk keeps its number, also when it moved to another controller;
- * a new one gets a number that no disk of the context ever had.
- */
-export function assignNumbers(disks: readonly VmDisk[], known: readonly KnownDisk[]): number[] {
-  const left = new Set(known);
-  const assigned = new Map<VmDisk, number>();
-  const take = (disk: VmDisk, match: (candidate: KnownDisk) => boolean) => {
-    if (assigned.has(disk)) return;
-    const found = [...left].find(
-      (candidate) => candidate.backingUuid === disk.backingUuid && match(candidate),
-    );
-    if (!found) return;
-    left.delete(found);
-    assigned.set(disk, found.number);
-  };
-  // Exact matches first: a VM may carry two copies of one disk, which share a backing uuid.
-  for (const disk of disks) take(disk, (candidate) => candidate.key === disk.key);
-  for (const disk of disks) if (disk.backingUuid !== '') take(disk, () => true);
-  let next = Math.max(-1, ...known.map((disk) => disk.number)) + 1;
-  return disks.map((disk) => assigned.get(disk) ?? next++);
-}
-
-function planDisk(request: PlanRequest, disk: VmDisk, number: number): DiskPlan {
-  const { contextId, vmName, stamp, previous } = request;
-  const vm = slug(vmName);
-  const directory = `${contextId}/disk-${number}`;
-  const stem = `${directory}/backup-${vm}-disk${number}-${stamp}`;
-  const before = previous?.disks.find((candidate) => candidate.number === number);
+function planDisk(request: PlanRequest, disk: VmDisk): DiskPlan {
+  const before = request.previous?.disks.find((candidate) => candidate.number === disk.number);
   const decision = decide(request, disk, before);
-  const base = {
-    key: disk.key,
-    label: disk.label,
-    backingUuid: disk.backingUuid,
-    capacityBytes: disk.capacityBytes,
+  const expectedBytes = before?.type === decision.type ? before.storedBytes : disk.capacityBytes;
+  const { number, key, label, backingUuid, capacityBytes } = disk;
+  return {
     number,
-    reason: decision.reason,
-    expectedBytes:
-      before?.type === decision.type ? Math.min(before.bytesRead, disk.capacityBytes) : disk.capacityBytes,
-    exportName: `${vm}-disk${number}`,
-    directory,
-    imagePath: `${stem}.qcow2`,
-    hashesPath: `${stem}.hashes`,
+    key,
+    label,
+    backingUuid,
+    capacityBytes,
+    expectedBytes: Math.min(expectedBytes, capacityBytes),
+    ...decision,
   };
-  return decision.type === 'full'
-    ? { ...base, type: 'full' }
-    : { ...base, type: 'incremental', parent: decision.parent };
 }
 
 type Decision =
@@ -192,20 +146,22 @@ type Decision =
 function decide({ type, previous }: PlanRequest, disk: VmDisk, before: PreviousDisk | undefined): Decision {
   if (type === 'full') return { type: 'full', reason: 'requested' };
   if (!previous) return { type: 'full', reason: 'first_backup' };
-  if (!before) {
-    const replaced = previous.disks.some((candidate) => candidate.key === disk.key);
-    return { type: 'full', reason: replaced ? 'disk_replaced' : 'disk_added' };
-  }
   if (disk.backingUuid === '') return { type: 'full', reason: 'disk_unidentified' };
-  if (before.backingUuid !== disk.backingUuid) return { type: 'full', reason: 'disk_replaced' };
-  if (before.key !== disk.key) return { type: 'full', reason: 'disk_moved' };
+  if (!before || before.key !== disk.key || before.backingUuid !== disk.backingUuid)
+    return { type: 'full', reason: whyUnknown(previous, disk) };
   if (before.capacityBytes !== disk.capacityBytes) return { type: 'full', reason: 'disk_resized' };
+  if (before.missing) return { type: 'full', reason: 'parent_missing' };
   if (!before.changeId) return { type: 'full', reason: 'no_change_id' };
   return {
     type: 'incremental',
     reason: 'changed_blocks',
-    parent: { restorePointId: previous.id, imagePath: before.path, changeId: before.changeId },
+    parent: { restorePointId: previous.id, imagePath: before.imagePath, changeId: before.changeId },
   };
+}
+
+function whyUnknown({ disks }: PreviousPoint, disk: VmDisk): 'disk_moved' | 'disk_replaced' | 'disk_added' {
+  if (disks.some((candidate) => candidate.backingUuid === disk.backingUuid)) return 'disk_moved';
+  return disks.some((candidate) => candidate.key === disk.key) ? 'disk_replaced' : 'disk_added';
 }
 
 function noDisks(vmName: string, skipped: readonly SkippedDisk[]): SendenseError {
@@ -218,4 +174,37 @@ function noDisks(vmName: string, skipped: readonly SkippedDisk[]): SendenseError
     `${printable(vmName)} has no disk that a VMware snapshot can hold: ${why}`,
     { context: { vm_name: vmName } },
   );
+}
+
+/** Where one disk of one backup lies, and under which name it is written. */
+export interface DiskLayout {
+  /** `<vm slug>-disk<n>` */
+  readonly exportName: string;
+  /** `<context id>/disk-<n>`, relative to the repository like the other paths. */
+  readonly directory: string;
+  /** The image under its final name. */
+  readonly imagePath: string;
+  readonly hashesPath: string;
+}
+
+/** The paths that people know: `<context id>/disk-<n>/backup-<vm slug>-disk<n>-<the end of the backup's id>.qcow2`. */
+export function diskLayout(o: {
+  readonly contextId: string;
+  readonly vmName: string;
+  readonly backupId: string;
+  readonly number: number;
+}): DiskLayout {
+  const vm = slug(o.vmName);
+  const exportName = `${vm}-disk${o.number}`;
+  const directory = `${o.contextId}/disk-${o.number}`;
+  // The rest of `backup-<vm slug>-<YYYYMMDD-HHMMSS>[-2]`: as unique as the id itself.
+  const prefix = `backup-${vm}-`;
+  const stamp = o.backupId.startsWith(prefix) ? o.backupId.slice(prefix.length) : slug(o.backupId);
+  const stem = `${directory}/backup-${exportName}-${stamp}`;
+  return { exportName, directory, imagePath: `${stem}.qcow2`, hashesPath: `${stem}.hashes` };
+}
+
+/** `<context id>/manifests/<backup id>.json`, relative to the repository. */
+export function manifestPath(contextId: string, backupId: string): string {
+  return `${contextId}/manifests/${backupId}.json`;
 }
