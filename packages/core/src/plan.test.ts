@@ -113,7 +113,9 @@ describe('planDisks', () => {
       request({ disks: [disk(1, 2001, { unsupportedReason: 'independent' }), disk(0, 2000)] }),
     );
     expect(disks.map(({ key }) => key)).toEqual([2000]);
-    expect(skipped).toEqual([{ number: 1, key: 2001, label: 'disk 2001', reason: 'independent' }]);
+    expect(skipped).toEqual([
+      { number: 1, key: 2001, label: 'disk 2001', capacityBytes: GIB, reason: 'independent' },
+    ]);
   });
 
   it.each([

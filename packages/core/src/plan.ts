@@ -94,6 +94,7 @@ export interface SkippedDisk {
   readonly number: number;
   readonly key: number;
   readonly label: string;
+  readonly capacityBytes: number;
   readonly reason: string;
 }
 
@@ -111,8 +112,8 @@ export interface DisksPlan {
  */
 export function planDisks(request: PlanRequest): DisksPlan {
   const ordered = request.disks.toSorted((a, b) => a.key - b.key);
-  const skipped = ordered.flatMap(({ number, key, label, unsupportedReason }) =>
-    unsupportedReason ? [{ number, key, label, reason: unsupportedReason }] : [],
+  const skipped = ordered.flatMap(({ number, key, label, capacityBytes, unsupportedReason }) =>
+    unsupportedReason ? [{ number, key, label, capacityBytes, reason: unsupportedReason }] : [],
   );
   const disks = ordered.filter((disk) => !disk.unsupportedReason).map((disk) => planDisk(request, disk));
   if (disks.length === 0) throw noDisks(request.vmName, skipped);
