@@ -1,3 +1,3 @@
 export { connectVSphere } from './session.js';
-export { fetchThumbprints } from './thumbprints.js';
+export { fetchThumbprints } from './transport/pinned-tls.js';
 export type * from './types.js';

@@ -1,0 +1,149 @@
+import { dataObject, reference, value, type ManagedObject, type Markup } from '../soap/markup.js';
+import { required, readReference, readText } from '../soap/values.js';
+import type { XmlElement } from '../soap/xml.js';
+import { isFault } from '../soap/fault.js';
+import type { Send, VimClient } from './client.js';
+
+/** Objects in one page: a VM with many disks and snapshots has some 100 KiB of properties. */
+const OBJECTS_PER_PAGE = 100;
+
+/** The properties of one object that were asked for and are set. */
+export class ObjectProperties {
+  readonly #values: ReadonlyMap<string, XmlElement>;
+
+  constructor(
+    readonly object: ManagedObject,
+    values: Iterable<readonly [string, XmlElement]>,
+  ) {
+    this.#values = new Map(values);
+  }
+
+  get(path: string): XmlElement | undefined {
+    return this.#values.get(path);
+  }
+
+  /** The items of a property that is an array; empty when it is unset. */
+  items(path: string): readonly XmlElement[] {
+    return this.#values.get(path)?.children ?? [];
+  }
+}
+
+/**
+ * Properties of objects whose morefs are known.
+ * @throws `vcenter_fault` ManagedObjectNotFound when one of them is gone
+ */
+export async function retrieveProperties(
+  client: VimClient,
+  objects: readonly ManagedObject[],
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<ObjectProperties[]> {
+  const type = objects[0]?.type;
+  if (type === undefined) return [];
+  const spec = filterSpec(
+    'specSet',
+    type,
+    paths,
+    objects.map((object) => dataObject('objectSet', [reference('obj', object), value('skip', false)])),
+  );
+  return client.withinSession(async (send) => retrievePages(client, send, spec, signal));
+}
+
+/** Properties of the one object, which must exist. @throws as {@link retrieveProperties} */
+export async function retrieveObject(
+  client: VimClient,
+  object: ManagedObject,
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<ObjectProperties> {
+  const [found] = await retrieveProperties(client, [object], paths, signal);
+  return required(found, `the properties of ${object.value}`);
+}
+
+/** Properties of all objects of a type, wherever in the inventory they are. */
+export async function retrieveInventory(
+  client: VimClient,
+  type: string,
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<ObjectProperties[]> {
+  const { viewManager, rootFolder } = client.service;
+  return client.withinSession(async (send) => {
+    const [created] = await send('CreateContainerView', viewManager, [
+      reference('container', rootFolder),
+      value('type', type),
+      value('recursive', true),
+    ]);
+    const view = required(readReference(created), 'the new view');
+    const traversal = dataObject(
+      'selectSet',
+      [value('name', 'view'), value('type', view.type), value('path', 'view'), value('skip', false)],
+      'TraversalSpec',
+    );
+    const start = dataObject('objectSet', [reference('obj', view), value('skip', true), traversal]);
+    const found = await retrievePages(client, send, filterSpec('specSet', type, paths, [start]), signal);
+    // After a failure the view goes with the session: vCenter may be what failed.
+    await quietly(client, send('DestroyView', view));
+    return found;
+  });
+}
+
+/** What the property collector is to look at: the schema's order is propSet, objectSet. */
+export function filterSpec(
+  name: string,
+  type: string,
+  paths: readonly string[],
+  objectSet: readonly Markup[],
+): Markup {
+  const fields = [value('type', type), value('all', false), ...paths.map((path) => value('pathSet', path))];
+  return dataObject(name, [dataObject('propSet', fields), ...objectSet]);
+}
+
+async function retrievePages(
+  client: VimClient,
+  send: Send,
+  spec: Markup,
+  signal: AbortSignal | undefined,
+): Promise<ObjectProperties[]> {
+  const { propertyCollector } = client.service;
+  const options = signal ? { signal } : {};
+  const page = dataObject('options', [value('maxObjects', OBJECTS_PER_PAGE)]);
+  const found: ObjectProperties[] = [];
+  let [result] = await send('RetrievePropertiesEx', propertyCollector, [spec, page], options);
+  while (result) {
+    for (const object of result.all('objects')) found.push(readObject(object));
+    const token = readText(result.child('token'));
+    if (!token) break;
+    [result] = await send(
+      'ContinueRetrievePropertiesEx',
+      propertyCollector,
+      [value('token', token)],
+      options,
+    );
+  }
+  return found;
+}
+
+function readObject(content: XmlElement): ObjectProperties {
+  const object = required(readReference(content.child('obj')), 'the object that properties belong to');
+  return new ObjectProperties(
+    object,
+    content.all('propSet').flatMap((property) => {
+      const val = property.child('val');
+      return val ? [[readText(property.child('name')) ?? '', val] as const] : [];
+    }),
+  );
+}
+
+/** For giving back what vCenter forgets with the session anyway. */
+export async function quietly(client: VimClient, releasing: Promise<unknown>): Promise<void> {
+  try {
+    await releasing;
+  } catch (error) {
+    if (isFault(error, 'NotAuthenticated', 'ManagedObjectNotFound')) return;
+    client.log.debug(
+      { endpoint: client.endpoint, error: String(error) },
+      'could not release an object of vCenter',
+    );
+  }
+}
