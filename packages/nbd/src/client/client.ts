@@ -1,8 +1,16 @@
 import type { Duplex } from 'node:stream';
-import { SendenseError } from '@sendense/core';
+import { printable, SendenseError, toSendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
-import type { NbdAddress } from '../address.js';
+import { describeAddress, type NbdAddress } from '../address.js';
 import type { BlockStatusExtent, NbdExport } from './export.js';
+import { cannotConnect, connectionLost, protocolError, requestFailed } from './failures.js';
+import { negotiate, type Agreement } from './handshake.js';
+import { HandshakeReader } from './handshake-reader.js';
+import { MAX_RANGE_BYTES, type Command } from './protocol.js';
+import { ReplyReader } from './reply-reader.js';
+import { PendingRequest, requestHead } from './requests.js';
+import { timeLimit } from './time-limit.js';
+import { Wire } from './wire.js';
 
 export type ConnectOptions = (
   | { readonly address: NbdAddress }
@@ -19,35 +27,233 @@ export type ConnectOptions = (
   readonly timeoutMs?: number;
 };
 
+/** How long the server may take to hang up after we said goodbye. */
+const GOODBYE_MS = 1000;
+
+/**
+ * One connection to one export. Any number of requests may be under way; each settles on its own, in the server's order.
+ * A request that the server could not carry out leaves the connection as good as before; anything else ends it, and with
+ * it every request under way.
+ */
 export class NbdClient implements AsyncDisposable {
   /** What the server said about the export. */
   readonly export: NbdExport;
+  /** Resolves when the connection ends: with the reason, or with undefined when we ended it. */
+  readonly lost: Promise<SendenseError | undefined>;
+
+  readonly #pending = new Map<number, PendingRequest>();
+  readonly #lost = Promise.withResolvers<SendenseError | undefined>();
+  #lastCookie = 0;
+  #state: 'open' | 'closing' | 'ended' = 'open';
+  #reason: unknown;
+  #bytesUnderWay = 0;
 
   private constructor(
+    private readonly wire: Wire,
     readonly exportName: string,
-    facts: NbdExport,
-    /** Resolves when the connection ends: with the reason, or with undefined when we ended it. */
-    readonly lost: Promise<SendenseError | undefined>,
+    agreement: Agreement,
+    private readonly log: Logger,
   ) {
-    this.export = facts;
+    this.export = agreement.export;
+    this.lost = this.#lost.promise;
+    wire.deliverTo(this.#replyReader(agreement));
   }
-  static async connect(_options: ConnectOptions): Promise<NbdClient> {
-    throw new SendenseError('internal', 'not built yet');
+
+  /**
+   * Connects and shakes hands.
+   *
+   * @throws `nbd_refused`, `nbd_protocol`, `nbd_connection_lost` (cannot be reached, or hung up), `timeout`, or the signal's reason
+   */
+  static async connect(options: ConnectOptions): Promise<NbdClient> {
+    const server = 'address' in options ? describeAddress(options.address) : 'the other end of the stream';
+    using limit = timeLimit(server, options.timeoutMs ?? 10_000, options.signal);
+    const { signal } = limit;
+    let wire: Wire | undefined;
+    const stop = () => wire?.destroy();
+    signal.addEventListener('abort', stop);
+    try {
+      wire =
+        'address' in options
+          ? await Wire.connect(options.address, server, signal)
+          : Wire.over(options.stream, server);
+      signal.throwIfAborted();
+      const reader = new HandshakeReader(server);
+      wire.deliverTo(reader);
+      const agreement = await negotiate(wire, reader, options.exportName, options.blockStatus ?? false);
+      if (reader.rest().length > 0) throw protocolError(server, 'it sent more than the handshake asked for');
+      return new NbdClient(wire, options.exportName, agreement, options.log);
+    } catch (error) {
+      wire?.destroy();
+      if (signal.aborted) throw toSendenseError(signal.reason, 'cancelled');
+      throw wire
+        ? connectionLost(server, options.exportName, undefined, error)
+        : cannotConnect(server, error);
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
   }
-  async read(_offset: number, _length: number, _into?: Buffer): Promise<Buffer> {
-    throw new SendenseError('internal', 'not built yet');
+
+  /** Bytes that were asked for and have not been answered: what tells a busy connection from an idle one. */
+  get bytesUnderWay(): number {
+    return this.#bytesUnderWay;
   }
-  async write(_offset: number, _data: Buffer): Promise<void> {
-    throw new SendenseError('internal', 'not built yet');
+
+  /**
+   * @param into where the data goes, at its start; a new buffer when left out. It must not be touched before this settles.
+   * @returns the `length` bytes
+   * @throws `nbd_read_failed` (retryable for EIO and ENOMEM), `nbd_connection_lost`, `nbd_protocol`
+   */
+  async read(offset: number, length: number, into?: Buffer): Promise<Buffer> {
+    const data = (into ?? Buffer.allocUnsafeSlow(length)).subarray(0, length);
+    if (data.length < length)
+      throw new SendenseError('invalid_argument', `a buffer of ${data.length} bytes cannot hold ${length}`);
+    await this.#inParts('READ', offset, length, this.export.maxBlockBytes, data);
+    return data;
   }
-  async writeZeroes(_offset: number, _length: number): Promise<void> {
-    throw new SendenseError('internal', 'not built yet');
+
+  /**
+   * @param data must not be touched before this settles
+   * @throws `nbd_write_failed`, `out_of_space`, `nbd_connection_lost`, `nbd_protocol`
+   */
+  async write(offset: number, data: Buffer): Promise<void> {
+    await this.#inParts('WRITE', offset, data.length, this.export.maxBlockBytes, data);
   }
+
+  /** Makes a range read as zeros, whatever was there or lies beneath it. @throws as {@link write} */
+  async writeZeroes(offset: number, length: number): Promise<void> {
+    if (!this.export.canWriteZeroes)
+      throw new SendenseError(
+        'nbd_refused',
+        `${this.exportName} does not offer WRITE_ZEROES: write zeros as data`,
+      );
+    await this.#inParts('WRITE_ZEROES', offset, length, MAX_RANGE_BYTES);
+  }
+
+  /** Makes what was written through this connection durable. Does nothing where the server has nothing to flush. */
   async flush(): Promise<void> {
-    throw new SendenseError('internal', 'not built yet');
+    if (this.export.canFlush) await this.#send('FLUSH', 0, 0);
   }
-  async blockStatus(_offset: number, _length: number): Promise<BlockStatusExtent[]> {
-    throw new SendenseError('internal', 'not built yet');
+
+  /**
+   * The status of an export from `offset` on: at least one extent, in order, without gaps. It may end before
+   * `offset + length` and may go beyond it; ask again from where it ends.
+   *
+   * @throws `nbd_read_failed`, `nbd_connection_lost`, `nbd_protocol`, `nbd_refused` without block status
+   */
+  async blockStatus(offset: number, length: number): Promise<BlockStatusExtent[]> {
+    if (!this.export.hasBlockStatus)
+      throw new SendenseError(
+        'nbd_refused',
+        `${this.exportName} does not offer block status: read all of it`,
+      );
+    this.#check(offset, length);
+    const request = await this.#send('BLOCK_STATUS', offset, Math.min(length, MAX_RANGE_BYTES));
+    return request.status ?? [];
   }
-  async [Symbol.asyncDispose](): Promise<void> {}
+
+  /** Ends the connection at once: requests under way fail with `reason`, and their buffers are free when they have. */
+  abandon(reason: SendenseError): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'closing';
+    this.#end(reason);
+    this.wire.destroy();
+  }
+
+  /** Says goodbye and hangs up; with requests still under way it hangs up at once, and they fail. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const goodbye = this.#state === 'open' && this.#pending.size === 0;
+    if (goodbye) this.wire.send(requestHead('DISC', 0, 0, 0));
+    if (this.#state === 'open') this.#state = 'closing';
+    this.#end(new Error('it was closed here'));
+    if (goodbye) await this.wire.close(GOODBYE_MS);
+    else this.wire.destroy();
+  }
+
+  async #inParts(
+    command: Command,
+    offset: number,
+    length: number,
+    maxBytes: number,
+    data?: Buffer,
+  ): Promise<void> {
+    this.#check(offset, length);
+    if (length <= maxBytes) {
+      await this.#send(command, offset, length, data);
+      return;
+    }
+    const parts: Promise<unknown>[] = [];
+    for (let at = 0; at < length; at += maxBytes) {
+      const count = Math.min(maxBytes, length - at);
+      parts.push(this.#send(command, offset + at, count, data?.subarray(at, at + count)));
+    }
+    // All of them settle before this does: until then the buffer is not the caller's.
+    const failed = (await Promise.allSettled(parts)).find((part) => part.status === 'rejected');
+    if (failed) throw failed.reason;
+  }
+
+  #check(offset: number, length: number): void {
+    const { sizeBytes, minBlockBytes } = this.export;
+    const end = offset + length;
+    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+    if (!whole || offset < 0 || length < 1 || end > sizeBytes) {
+      throw new SendenseError(
+        'invalid_argument',
+        `${length} bytes at offset ${offset} are not inside of ${printable(this.exportName)}, which has ${sizeBytes}`,
+      );
+    }
+    if (offset % minBlockBytes !== 0 || (end % minBlockBytes !== 0 && end !== sizeBytes)) {
+      throw new SendenseError(
+        'invalid_argument',
+        `${length} bytes at offset ${offset} are not whole blocks of ${minBlockBytes} bytes, which the server of ${printable(this.exportName)} insists on`,
+      );
+    }
+  }
+
+  async #send(command: Command, offset: number, length: number, data?: Buffer): Promise<PendingRequest> {
+    const writing = command === 'WRITE';
+    const request = new PendingRequest(command, offset, length, writing ? undefined : data, writing);
+    if (this.#state !== 'open')
+      throw connectionLost(this.wire.description, this.exportName, request, this.#reason);
+    const cookie = ++this.#lastCookie;
+    this.#pending.set(cookie, request);
+    this.#bytesUnderWay += length;
+    const head = requestHead(command, cookie, offset, length);
+    if (writing) this.wire.send(head, data, () => request.sent());
+    else this.wire.send(head);
+    await request.promise;
+    return request;
+  }
+
+  #replyReader(agreement: Agreement): ReplyReader {
+    const server = this.wire.description;
+    return new ReplyReader({
+      structuredReplies: agreement.structuredReplies,
+      allocationContextId: agreement.allocationContextId,
+      sizeBytes: agreement.export.sizeBytes,
+      request: (cookie) => this.#pending.get(cookie),
+      done: (cookie, request) => {
+        this.#pending.delete(cookie);
+        this.#bytesUnderWay -= request.length;
+        request.replied();
+      },
+      requestFailed: (request, errno, said) => requestFailed(server, this.exportName, request, errno, said),
+      malformed: (what) => protocolError(server, what),
+      ended: (error) => this.#end(error),
+    });
+  }
+
+  #end(reason: unknown): void {
+    if (this.#state === 'ended') return;
+    const asked = this.#state === 'closing';
+    this.#state = 'ended';
+    this.#reason = reason;
+    const server = this.wire.description;
+    this.log.debug({ server, exportName: this.exportName, asked }, 'NBD connection ended');
+    for (const request of this.#pending.values()) {
+      request.reject(connectionLost(server, this.exportName, request, reason));
+    }
+    this.#pending.clear();
+    this.#bytesUnderWay = 0;
+    this.#lost.resolve(asked ? undefined : connectionLost(server, this.exportName, undefined, reason));
+  }
 }

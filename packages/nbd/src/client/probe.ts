@@ -1,6 +1,6 @@
-import { SendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { NbdAddress } from '../address.js';
+import { NbdClient } from './client.js';
 import type { NbdExport } from './export.js';
 
 export interface ProbeOptions {
@@ -10,10 +10,16 @@ export interface ProbeOptions {
   readonly signal?: AbortSignal;
 }
 
+/**
+ * Shakes hands with a server, hangs up, and tells what it serves: the proof that it is up and serves what it should.
+ *
+ * @throws as {@link NbdClient.connect}
+ */
 export async function probeExport(
-  _address: NbdAddress,
-  _exportName: string,
-  _options: ProbeOptions,
+  address: NbdAddress,
+  exportName: string,
+  options: ProbeOptions,
 ): Promise<NbdExport> {
-  throw new SendenseError('internal', 'not built yet');
+  await using client = await NbdClient.connect({ address, exportName, ...options });
+  return client.export;
 }

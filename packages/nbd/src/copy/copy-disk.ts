@@ -1,9 +1,14 @@
-import { SendenseError, type Extent } from '@sendense/core';
+import { printable, SendenseError, throwIfAborted, toSendenseError, type Extent } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { BufferPool } from '../buffer-pool.js';
 import type { NbdClient } from '../client/client.js';
+import { HASH_BLOCK_BYTES } from '../hashes/format.js';
 import type { BlockHashWriter } from '../hashes/writer.js';
 import type { RateLimit } from '../rate-limit.js';
+import { HashOrder } from './hash-order.js';
+import { bytesToRead, cutPieces, MAX_PIECE_BYTES, type Piece } from './pieces.js';
+import { readPiece } from './read-piece.js';
+import { cutWrites, findZeroBlocks, hashRuns, type BlockRun } from './scan.js';
 
 export interface CopyOptions {
   readonly source: NbdClient;
@@ -15,6 +20,7 @@ export interface CopyOptions {
   readonly sizeBytes: number;
   /** The target shows older data where nothing is written, so zeros must be written; without it it reads as zeros. */
   readonly targetHasBacking: boolean;
+  /** Takes the hash of every block that an extent touches. The caller finishes it. */
   readonly hashes?: BlockHashWriter;
   readonly buffers: BufferPool;
   /** Of bytes read from the source. */
@@ -29,11 +35,167 @@ export interface CopyResult {
   readonly bytesRead: number;
   /** Sent to the target as data. */
   readonly bytesWritten: number;
-  /** Zeros of the extents, written without data, or left out where the target reads as zeros anyway. */
+  /** Zeros that were written without data, or left out where the target reads as zeros anyway. */
   readonly bytesZeroed: number;
   readonly hashedBlocks: number;
 }
 
-export async function copyDisk(_options: CopyOptions): Promise<CopyResult> {
-  throw new SendenseError('internal', 'not built yet');
+/** Pieces of one disk under way at a time, when the buffers allow: 32 MiB fill 50 ms of round trip at 640 MB/s. */
+const MAX_PIECES_UNDER_WAY = 32;
+
+/**
+ * Copies extents of a disk from one NBD export to another and flushes the target.
+ *
+ * Whole blocks are read and hashed. A target with backing gets exactly the extents, zeros included: where nothing is
+ * written it shows what lies beneath. A target without backing gets whole blocks and no zeros.
+ *
+ * When it fails or is aborted, source and targets are hung up: requests under way hold buffers, and only the end of
+ * their connection gives these back at once.
+ *
+ * @throws the signal's reason; `nbd_read_failed` (after retries) and `nbd_write_failed` with the offset;
+ * `nbd_connection_lost` with the offset; `out_of_space`; `disk_size_mismatch`; what the hash writer throws
+ */
+export async function copyDisk(options: CopyOptions): Promise<CopyResult> {
+  throwIfAborted(options.signal);
+  checkSizes(options);
+  const copy = new DiskCopy(options);
+  const { signal } = options;
+  const stop = () => copy.stop(reasonOf(signal));
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await copy.run();
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+class DiskCopy {
+  readonly #pieces: Iterator<Piece, void>;
+  readonly #targets: readonly NbdClient[];
+  readonly #hashes: HashOrder | undefined;
+  /** Aborted with the first failure, which stops everything else. */
+  readonly #stopped = new AbortController();
+  readonly #bytesTotal: number;
+  #bytesRead = 0;
+  #bytesWritten = 0;
+  #bytesZeroed = 0;
+
+  constructor(private readonly options: CopyOptions) {
+    const { extents, sizeBytes, buffers, hashes, targets } = options;
+    const pieceBytes = Math.min(
+      buffers.bufferBytes - (buffers.bufferBytes % HASH_BLOCK_BYTES),
+      MAX_PIECE_BYTES,
+    );
+    if (pieceBytes === 0 || targets[0] === undefined)
+      throw new SendenseError('invalid_argument', 'a copy needs a target, and buffers of at least 64 KiB');
+    this.#bytesTotal = bytesToRead(extents, sizeBytes);
+    this.#pieces = cutPieces(extents, { sizeBytes, pieceBytes, exactly: options.targetHasBacking });
+    this.#hashes = hashes && new HashOrder(hashes);
+    // Without MULTI_CONN a server may keep what one connection wrote from the others.
+    this.#targets = targets[0].export.canMultiConn ? targets : targets.slice(0, 1);
+    if (this.#targets.length < targets.length)
+      options.log.warn(
+        { connections: targets.length },
+        'the target does not allow several connections: one is used',
+      );
+  }
+
+  async run(): Promise<CopyResult> {
+    const { buffers, onProgress } = this.options;
+    onProgress?.(0, this.#bytesTotal);
+    const workers = Math.min(buffers.count, MAX_PIECES_UNDER_WAY);
+    await Promise.all(Array.from({ length: workers }, async () => this.#orStop(this.#work())));
+    await Promise.all(this.#targets.map(async (target) => this.#orStop(target.flush())));
+    throwIfAborted(this.#stopped.signal);
+    return {
+      bytesRead: this.#bytesRead,
+      bytesWritten: this.#bytesWritten,
+      bytesZeroed: this.#bytesZeroed,
+      hashedBlocks: this.#hashes?.hashedBlocks ?? 0,
+    };
+  }
+
+  /** Ends everything that is under way; the first reason counts. */
+  stop(reason: SendenseError): void {
+    if (this.#stopped.signal.aborted) return;
+    this.#stopped.abort(reason);
+    for (const client of [this.options.source, ...this.options.targets]) client.abandon(reason);
+  }
+
+  async #orStop(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.stop(toSendenseError(error));
+    }
+  }
+
+  async #work(): Promise<void> {
+    const { buffers, rateLimit, source, onProgress } = this.options;
+    const { signal } = this.#stopped;
+    for (;;) {
+      const next = this.#pieces.next();
+      if (next.done) return;
+      const piece = next.value;
+      using loan = await buffers.acquire(signal);
+      await rateLimit?.take(piece.length, signal);
+      const data = await readPiece(source, piece, loan.buffer, signal, this.options.log);
+      await this.#store(piece, data);
+      this.#bytesRead += piece.length;
+      onProgress?.(this.#bytesRead, this.#bytesTotal);
+    }
+  }
+
+  /** Writes what is to be written of a piece, and notes its hashes. */
+  async #store(piece: Piece, data: Buffer): Promise<void> {
+    const runs = findZeroBlocks(piece, data);
+    const work: Promise<void>[] = [];
+    for (const part of cutWrites(piece.writes, runs)) {
+      const written = this.#write(part, data.subarray(part.offset - piece.offset).subarray(0, part.length));
+      if (written) work.push(written);
+    }
+    // Hashed while the data is on its way.
+    if (this.#hashes) work.push(this.#hashes.add(piece.sequence, hashRuns(runs, piece, data)));
+    const failed = (await Promise.allSettled(work)).find((part) => part.status === 'rejected');
+    if (failed) throw failed.reason;
+  }
+
+  #write(part: BlockRun, data: Buffer): Promise<void> | undefined {
+    const target = this.#leastBusyTarget();
+    const leaveOut = part.zero && !this.options.targetHasBacking;
+    if (leaveOut || (part.zero && target.export.canWriteZeroes)) {
+      this.#bytesZeroed += part.length;
+      return leaveOut ? undefined : target.writeZeroes(part.offset, part.length);
+    }
+    this.#bytesWritten += part.length;
+    return target.write(part.offset, data);
+  }
+
+  #leastBusyTarget(): NbdClient {
+    return this.#targets.reduce((least, target) =>
+      target.bytesUnderWay < least.bytesUnderWay ? target : least,
+    );
+  }
+}
+
+function checkSizes({ source, targets, sizeBytes }: CopyOptions): void {
+  for (const client of [source, ...targets]) {
+    if (client.export.sizeBytes < sizeBytes) {
+      throw new SendenseError(
+        'disk_size_mismatch',
+        `the disk has ${sizeBytes} bytes, but the NBD export ${printable(client.exportName)} only ${client.export.sizeBytes}`,
+        { context: { exportName: client.exportName } },
+      );
+    }
+  }
+  const readOnly = targets.find((target) => target.export.readOnly);
+  if (readOnly)
+    throw new SendenseError('nbd_refused', `the NBD export ${printable(readOnly.exportName)} is read-only`);
+}
+
+function reasonOf(signal: AbortSignal): SendenseError {
+  const reason: unknown = signal.reason;
+  return reason instanceof SendenseError
+    ? reason
+    : new SendenseError('cancelled', 'cancelled', { cause: reason });
 }

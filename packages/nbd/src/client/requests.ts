@@ -1,0 +1,92 @@
+import { mergeExtents, totalLength, type Extent, type SendenseError } from '@sendense/core';
+import type { BlockStatusExtent } from './export.js';
+import type { Asked } from './failures.js';
+import { COMMAND, MAGIC_REQUEST, type Command } from './protocol.js';
+
+/** A request that was sent and is not settled yet. */
+export class PendingRequest implements Asked {
+  /** The first error that the server reported for it. */
+  failure: SendenseError | undefined;
+  status: BlockStatusExtent[] | undefined;
+  readonly #settled = Promise.withResolvers<void>();
+  /** What of a read has arrived, when it did not arrive from front to back. */
+  readonly #scattered: Extent[] = [];
+  #arrivedTo = 0;
+  #replied = false;
+  #sent: boolean;
+
+  constructor(
+    readonly command: Command,
+    readonly offset: number,
+    readonly length: number,
+    /** Where a read goes. */
+    readonly into: Buffer | undefined,
+    hasPayload: boolean,
+  ) {
+    this.#sent = !hasPayload;
+  }
+
+  get promise(): Promise<void> {
+    return this.#settled.promise;
+  }
+
+  /** Notes that a part of a read has arrived; `at` counts from the start of the request. */
+  arrived(at: number, length: number): void {
+    if (at === this.#arrivedTo) this.#arrivedTo += length;
+    else this.#scattered.push({ offset: at, length });
+  }
+
+  /** Whether every byte of a read has arrived, and none twice. */
+  isComplete(): boolean {
+    if (this.#scattered.length === 0) return this.#arrivedTo === this.length;
+    const parts = [...this.#scattered, { offset: 0, length: this.#arrivedTo }];
+    return totalLength(parts) === this.length && totalLength(mergeExtents(parts)) === this.length;
+  }
+
+  replied(): void {
+    this.#replied = true;
+    this.#settle();
+  }
+
+  /** The stream no longer needs the payload: only then may its owner have it back. */
+  sent(): void {
+    this.#sent = true;
+    this.#settle();
+  }
+
+  reject(error: SendenseError): void {
+    this.#settled.reject(error);
+  }
+
+  #settle(): void {
+    if (!this.#replied || !this.#sent) return;
+    if (this.failure) this.#settled.reject(this.failure);
+    else this.#settled.resolve();
+  }
+}
+
+/** Cookies count up from 1; as numbers they are exact for longer than any connection lives. */
+export function requestHead(
+  command: keyof typeof COMMAND,
+  cookie: number,
+  offset: number,
+  length: number,
+): Buffer {
+  const head = Buffer.allocUnsafe(28);
+  head.writeUInt32BE(MAGIC_REQUEST, 0);
+  head.writeUInt16BE(0, 4);
+  head.writeUInt16BE(COMMAND[command], 6);
+  writeUInt64(head, cookie, 8);
+  writeUInt64(head, offset, 16);
+  head.writeUInt32BE(length, 24);
+  return head;
+}
+
+export function cookieAt(bytes: Buffer, at: number): number {
+  return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4);
+}
+
+function writeUInt64(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32BE(Math.floor(value / 2 ** 32), at);
+  bytes.writeUInt32BE(value % 2 ** 32, at + 4);
+}

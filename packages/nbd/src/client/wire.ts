@@ -1,0 +1,168 @@
+import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { NbdAddress } from '../address.js';
+
+/** What is done with the bytes that arrive. It says where it wants them, so that payload lands where it is needed. */
+export interface ByteSink {
+  /** Where the next bytes go. Never empty. */
+  space(): Uint8Array;
+  /** `count` bytes were put at the start of what {@link space} returned. A throw ends the connection. */
+  took(count: number): void;
+  /** Nothing comes any more. Called once. */
+  ended(error: Error | undefined): void;
+}
+
+/**
+ * A byte stream to a server. From a socket the kernel writes straight into the sink's space (`onread` of
+ * `net.connect`): no buffer is allocated for a chunk, and none is copied. Other streams, SSH channels for one, hand over
+ * chunks of their own, which are copied.
+ */
+export class Wire {
+  #sink: ByteSink | undefined;
+  /** What the kernel was given to write to, and for whom. */
+  #lent: { readonly space: Uint8Array; readonly sink: ByteSink | undefined } | undefined;
+  #ended = false;
+  #error: Error | undefined;
+  #corked = false;
+  #stream: Duplex | undefined;
+  readonly #closed = Promise.withResolvers<void>();
+
+  private constructor(readonly description: string) {}
+
+  /** Rejects with the system's error. */
+  static async connect(address: NbdAddress, description: string, signal: AbortSignal): Promise<Wire> {
+    const wire = new Wire(description);
+    const socket = connect({
+      ...(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port }),
+      noDelay: true,
+      onread: {
+        buffer: () => wire.#lend(),
+        callback: (count) => wire.#received(count),
+      },
+    });
+    wire.#own(socket);
+    await connected(socket, signal);
+    return wire;
+  }
+
+  static over(stream: Duplex, description: string): Wire {
+    const wire = new Wire(description);
+    wire.#own(stream);
+    // Listening starts the flow: not before there is somebody to listen.
+    stream.on('data', (chunk: Buffer) => wire.#copy(chunk));
+    stream.pause();
+    return wire;
+  }
+
+  /** From now on the bytes go there. */
+  deliverTo(sink: ByteSink): void {
+    this.#sink = sink;
+    if (this.#ended) sink.ended(this.#error);
+    else if (this.#stream?.isPaused()) this.#stream.resume();
+  }
+
+  /**
+   * @param payload must stay as it is until `sent` is called
+   * @param sent called when the stream no longer needs the payload; not called when the connection ends before
+   */
+  send(header: Buffer, payload?: Buffer, sent?: () => void): void {
+    const stream = this.#stream;
+    if (!stream || this.#ended) return;
+    if (!this.#corked) {
+      // What is sent within one turn goes out in one system call.
+      this.#corked = true;
+      stream.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        stream.uncork();
+      });
+    }
+    stream.write(header);
+    if (payload) {
+      stream.write(payload, (error) => {
+        if (!error) sent?.();
+      });
+    }
+  }
+
+  /** Ends the connection at once; nothing is written to or read from anybody's buffers afterwards. */
+  destroy(error?: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    this.#sink?.ended(error);
+    this.#stream?.destroy();
+  }
+
+  /** Sends what is still to be sent, then waits for the other side to close, but not for long. */
+  async close(timeoutMs: number): Promise<void> {
+    const late = setTimeout(() => this.destroy(), timeoutMs);
+    this.#stream?.end();
+    await this.#closed.promise;
+    clearTimeout(late);
+  }
+
+  #own(stream: Duplex): void {
+    this.#stream = stream;
+    stream.on('error', (error) => this.destroy(error));
+    // Also when only the other side has finished: what waits to be sent would be read from buffers that are free again.
+    stream.on('end', () => this.destroy());
+    stream.on('close', () => {
+      this.destroy();
+      this.#closed.resolve();
+    });
+    if (stream.destroyed) {
+      this.destroy();
+      this.#closed.resolve();
+    }
+  }
+
+  /** The socket asks for the next space as soon as it has filled the last one. */
+  #lend(): Uint8Array {
+    const space = this.#sink?.space() ?? Buffer.allocUnsafe(512);
+    this.#lent = { space, sink: this.#sink };
+    return space;
+  }
+
+  #received(count: number): boolean {
+    const lent = this.#lent;
+    if (lent?.sink === this.#sink) this.#took(count);
+    else if (lent) this.#copy(lent.space.subarray(0, count)); // the sink has changed since
+    return !this.#ended;
+  }
+
+  #copy(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length && this.#sink && !this.#ended;) {
+      const part = chunk.subarray(at, at + this.#sink.space().length);
+      this.#sink.space().set(part);
+      at += part.length;
+      this.#took(part.length);
+    }
+  }
+
+  #took(count: number): void {
+    if (this.#ended) return;
+    try {
+      this.#sink?.took(count);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+}
+
+async function connected(socket: Socket, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const stop = () => {
+    socket.destroy();
+    reject(signal.reason);
+  };
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  socket.once('connect', resolve);
+  socket.once('error', reject);
+  try {
+    await promise;
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
