@@ -1,1 +1,2 @@
-export {};
+export { startLab } from './lab.js';
+export type * from './types.js';
