@@ -12,7 +12,15 @@ import {
 const GIB = 2 ** 30;
 
 function disk(number: number, key: number, overrides: Partial<VmDisk> = {}): VmDisk {
-  return { number, key, label: `disk ${key}`, backingUuid: `uuid-${key}`, capacityBytes: GIB, ...overrides };
+  return {
+    diskId: `ctx-disk${number}`,
+    number,
+    key,
+    label: `disk ${key}`,
+    backingUuid: `uuid-${key}`,
+    capacityBytes: GIB,
+    ...overrides,
+  };
 }
 
 function before(number: number, key: number, overrides: Partial<PreviousDisk> = {}): PreviousDisk {
@@ -42,6 +50,7 @@ function request(overrides: Partial<PlanRequest> = {}): PlanRequest {
 describe('planDisks', () => {
   it('reads only the changes of a disk that is in every respect the one of the previous point', () => {
     expect(planDisks(request()).disks[1]).toEqual({
+      diskId: 'ctx-disk1',
       number: 1,
       key: 2001,
       label: 'disk 2001',
@@ -114,7 +123,14 @@ describe('planDisks', () => {
     );
     expect(disks.map(({ key }) => key)).toEqual([2000]);
     expect(skipped).toEqual([
-      { number: 1, key: 2001, label: 'disk 2001', capacityBytes: GIB, reason: 'independent' },
+      {
+        diskId: 'ctx-disk1',
+        number: 1,
+        key: 2001,
+        label: 'disk 2001',
+        capacityBytes: GIB,
+        reason: 'independent',
+      },
     ]);
   });
 

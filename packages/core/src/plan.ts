@@ -3,6 +3,8 @@ import { printable, slug } from './names.js';
 
 /** One disk of the VM as it is now, with the number that the catalogue gave it. */
 export interface VmDisk {
+  /** Of the catalogue. */
+  readonly diskId: string;
   /**
    * The `n` of `disk-<n>`: given once for a backing uuid under a device key, and never to another disk. A disk is never
    * known by its place in a list or by its label.
@@ -64,6 +66,7 @@ export const PLAN_REASONS = {
 export type PlanReason = keyof typeof PLAN_REASONS;
 
 interface DiskPlanBase {
+  readonly diskId: string;
   readonly number: number;
   readonly key: number;
   readonly label: string;
@@ -91,6 +94,7 @@ export interface IncrementalDiskPlan extends DiskPlanBase {
 export type DiskPlan = FullDiskPlan | IncrementalDiskPlan;
 
 export interface SkippedDisk {
+  readonly diskId: string;
   readonly number: number;
   readonly key: number;
   readonly label: string;
@@ -112,8 +116,9 @@ export interface DisksPlan {
  */
 export function planDisks(request: PlanRequest): DisksPlan {
   const ordered = request.disks.toSorted((a, b) => a.key - b.key);
-  const skipped = ordered.flatMap(({ number, key, label, capacityBytes, unsupportedReason }) =>
-    unsupportedReason ? [{ number, key, label, capacityBytes, reason: unsupportedReason }] : [],
+  const skipped = ordered.flatMap(
+    ({ unsupportedReason: reason, diskId, number, key, label, capacityBytes }) =>
+      reason ? [{ diskId, number, key, label, capacityBytes, reason }] : [],
   );
   const disks = ordered.filter((disk) => !disk.unsupportedReason).map((disk) => planDisk(request, disk));
   if (disks.length === 0) throw noDisks(request.vmName, skipped);
@@ -124,8 +129,9 @@ function planDisk(request: PlanRequest, disk: VmDisk): DiskPlan {
   const before = request.previous?.disks.find((candidate) => candidate.number === disk.number);
   const decision = decide(request, disk, before);
   const expectedBytes = before?.type === decision.type ? before.storedBytes : disk.capacityBytes;
-  const { number, key, label, backingUuid, capacityBytes } = disk;
+  const { diskId, number, key, label, backingUuid, capacityBytes } = disk;
   return {
+    diskId,
     number,
     key,
     label,
