@@ -1,0 +1,50 @@
+import { chmod, readFile } from 'node:fs/promises';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
+import { descriptorSetUrl, NodeServiceService } from '@sendense/contracts';
+import type { Logger } from '@sendense/runtime';
+import { nodeService, type RpcContext } from './rpc/index.js';
+
+/** How long calls that are under way may take to end when the node stops. */
+const SHUTDOWN_MS = 3000;
+
+/**
+ * The node's gRPC server on a unix socket that only its user can open, with health and reflection, so that grpcurl needs
+ * nothing but the socket.
+ */
+export async function startServer(context: RpcContext, socketPath: string): Promise<AsyncDisposable> {
+  const server = new Server({ 'grpc.max_send_message_length': -1 });
+  server.addService(NodeServiceService, nodeService(context));
+  new HealthImplementation({ '': 'SERVING', 'sendense.node.v1.NodeService': 'SERVING' }).addToServer(server);
+  const contracts = loadFileDescriptorSetFromBuffer(await readFile(descriptorSetUrl));
+  new ReflectionService({ ...contracts, ...loadSync(healthProtoPath) }).addToServer(server);
+  await bind(server, socketPath);
+  await chmod(socketPath, 0o600);
+  context.log.info({ socketPath }, 'gRPC server listens');
+  return { [Symbol.asyncDispose]: () => shutDown(server, context.log) };
+}
+
+async function bind(server: Server, socketPath: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+/** The last events of jobs are still on their way to the hub: those calls may end, for a moment. */
+async function shutDown(server: Server, log: Logger): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const late = setTimeout(() => {
+      log.debug('gRPC calls are still open: closing them');
+      server.forceShutdown();
+    }, SHUTDOWN_MS);
+    server.tryShutdown(() => {
+      clearTimeout(late);
+      resolve();
+    });
+  });
+}
