@@ -13,7 +13,12 @@ export interface GuestDisk {
 }
 
 /** A thin disk image with a GPT partition table and an ext4 file system that holds real files. */
-export async function makeGuestDisk(folder: string, name: string, sizeGib: number, fileMib: number): Promise<GuestDisk> {
+export async function makeGuestDisk(
+  folder: string,
+  name: string,
+  sizeGib: number,
+  fileMib: number,
+): Promise<GuestDisk> {
   const content = join(folder, `${name}-files`);
   await fillWithFiles(content, fileMib);
   const image = join(folder, `${name}.img`);
@@ -52,6 +57,11 @@ async function fillWithFiles(folder: string, mebibytes: number): Promise<void> {
 
 /** Checks the file system inside a raw image with e2fsck, changing nothing. @returns what e2fsck printed last */
 export async function checkFileSystem(rawImage: string): Promise<{ clean: boolean; said: string }> {
-  const result = await execa('e2fsck', ['-f', '-n', `${rawImage}?offset=${PARTITION_OFFSET}`], { reject: false });
-  return { clean: result.exitCode === 0, said: (result.stdout || result.stderr).trim().split('\n').at(-1) ?? '' };
+  const result = await execa('e2fsck', ['-f', '-n', `${rawImage}?offset=${PARTITION_OFFSET}`], {
+    reject: false,
+  });
+  return {
+    clean: result.exitCode === 0,
+    said: (result.stdout || result.stderr).trim().split('\n').at(-1) ?? '',
+  };
 }

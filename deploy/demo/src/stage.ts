@@ -60,13 +60,19 @@ export class Stage {
     closeSync(log);
     child.unref();
     const identity = child.pid === undefined ? undefined : identifyProcess(child.pid);
-    if (!identity) throw new SendenseError('process_failed', `${program} did not start: see log/${program}.log`);
+    if (!identity)
+      throw new SendenseError('process_failed', `${program} did not start: see log/${program}.log`);
     this.#running.push({ name: program, ...identity });
     writeFileSync(this.path('running.json'), JSON.stringify(this.#running));
   }
 
   /** Runs one of our programs to its end and returns its stdout. */
-  async run(program: string, args: readonly string[], env: Record<string, string> = {}, input?: string): Promise<string> {
+  async run(
+    program: string,
+    args: readonly string[],
+    env: Record<string, string> = {},
+    input?: string,
+  ): Promise<string> {
     const result = await execa(join(ROOT, 'bin', program), args, {
       env: programEnvironment(env),
       extendEnv: false,
@@ -74,12 +80,20 @@ export class Stage {
       ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
     });
     if (result.exitCode === 0) return result.stdout;
-    throw new SendenseError('process_failed', `${program} ${args.slice(0, 2).join(' ')} failed: ${result.stderr || result.stdout}`);
+    throw new SendenseError(
+      'process_failed',
+      `${program} ${args.slice(0, 2).join(' ')} failed: ${result.stderr || result.stdout}`,
+    );
   }
 
   /** Runs one of our programs on this terminal. @returns its exit code */
   async show(program: string, args: readonly string[], env: Record<string, string>): Promise<number> {
-    const options = { env: programEnvironment(env), extendEnv: false, reject: false, stdio: 'inherit' as const };
+    const options = {
+      env: programEnvironment(env),
+      extendEnv: false,
+      reject: false,
+      stdio: 'inherit' as const,
+    };
     return (await execa(join(ROOT, 'bin', program), args, options)).exitCode ?? 1;
   }
 
@@ -92,8 +106,15 @@ export class Stage {
       const dead = this.#running.find((program) => !isSameProcessAlive(program));
       if (dead || Date.now() > end) {
         const name = dead?.name ?? this.#running.at(-1)?.name ?? '';
-        const log = readFileSync(this.path('log', `${name}.log`), 'utf8').trim().split('\n').slice(-8).join('\n');
-        throw new SendenseError('timeout', `${dead ? `${name} ended` : 'it took too long'} while waiting for ${what}:\n${log}`);
+        const log = readFileSync(this.path('log', `${name}.log`), 'utf8')
+          .trim()
+          .split('\n')
+          .slice(-8)
+          .join('\n');
+        throw new SendenseError(
+          'timeout',
+          `${dead ? `${name} ended` : 'it took too long'} while waiting for ${what}:\n${log}`,
+        );
       }
       await delay(100);
     }

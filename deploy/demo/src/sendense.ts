@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs';
+import { freePort, freePortRange, type Stage } from './stage.js';
+
+export interface LabFacts {
+  readonly endpoint: string;
+  readonly thumbprint_sha256: string;
+  readonly username: string;
+  readonly password_file: string;
+  readonly vddk_libdir: string;
+  readonly vddk_env: Record<string, string>;
+}
+
+/** A lab, a hub and a node that run, and how to talk to them. */
+export interface Constellation {
+  readonly url: string;
+  readonly token: string;
+  readonly tunnelPort: number;
+  readonly lab: LabFacts;
+  /** Runs the CLI and returns its parsed JSON. */
+  readonly cli: <T>(...args: string[]) => Promise<T>;
+  /** Environment for the CLI on a terminal. */
+  readonly cliEnvironment: Record<string, string>;
+  readonly nodeSocket: string;
+  readonly hubNodeSocket: string;
+}
+
+export const NODE_NAME = 'demo-node';
+
+export async function startLab(stage: Stage): Promise<LabFacts> {
+  stage.start('sendense-lab', ['serve', '--dir', stage.path('lab'), '--keep-frozen'], {});
+  return stage.until('the lab', async () => {
+    const line = readFileSync(stage.path('log', 'sendense-lab.log'), 'utf8')
+      .split('\n')
+      .find((text) => text.startsWith('{') && text.includes('"endpoint"'));
+    return Promise.resolve(line === undefined ? undefined : (JSON.parse(line) as LabFacts));
+  });
+}
+
+/** Starts the hub with a token, then enrols and starts the node. */
+export async function startPair(stage: Stage, lab: LabFacts): Promise<Constellation> {
+  const [apiPort, tunnelPort] = [await freePort(), await freePort()];
+  const hub = {
+    SENDENSE_API_LISTEN: `127.0.0.1:${apiPort}`,
+    SENDENSE_TUNNEL_LISTEN: `127.0.0.1:${tunnelPort}`,
+    SENDENSE_NBD_PORTS: await freePortRange(10_100, 101),
+    SENDENSE_DATA_DIR: stage.path('hub'),
+    SENDENSE_RUNTIME_DIR: stage.path('run', 'hub'),
+  };
+  const url = `http://127.0.0.1:${apiPort}`;
+  const token = (
+    await stage.run('sendense-hub', ['token', 'create', '--name', 'demo', '--role', 'admin'], hub)
+  ).trim();
+  stage.start('sendense-hub', ['run'], hub);
+  await stage.until('the hub', async () => ((await fetch(`${url}/health`)).ok ? true : undefined));
+
+  const cliEnvironment = { SENDENSE_URL: url, SENDENSE_TOKEN: token, HOME: stage.path('home') };
+  const cli = async <T>(...args: string[]) =>
+    JSON.parse(await stage.run('sendense', ['--json', ...args], cliEnvironment)) as T;
+  await startNode(stage, lab, tunnelPort, cli);
+  return {
+    ...{ url, token, tunnelPort, lab, cli, cliEnvironment },
+    nodeSocket: stage.path('run', 'node', 'node.sock'),
+    hubNodeSocket: stage.path('run', 'hub', 'nodes', `${NODE_NAME}.sock`),
+  };
+}
+
+async function startNode(
+  stage: Stage,
+  lab: LabFacts,
+  tunnelPort: number,
+  cli: Constellation['cli'],
+): Promise<void> {
+  const plugin = process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'];
+  const node = {
+    SENDENSE_DATA_DIR: stage.path('node'),
+    SENDENSE_RUNTIME_DIR: stage.path('run', 'node'),
+    SENDENSE_VDDK_LIBDIR: lab.vddk_libdir,
+    ...(plugin ? { SENDENSE_NBDKIT_VDDK_PLUGIN: plugin } : {}),
+    ...lab.vddk_env,
+  };
+  const { enrolment_token } = await cli<{ enrolment_token: string }>('node', 'add', NODE_NAME);
+  await stage.run(
+    'sendense-node',
+    ['enrol', '--hub', `127.0.0.1:${tunnelPort}`, '--token', enrolment_token],
+    node,
+  );
+  await stage.show('sendense-node', ['preflight'], node);
+  stage.start('sendense-node', ['run'], node);
+  await stage.until('the node to be online', async () => {
+    const { state } = await cli<{ state: string }>('node', 'show', NODE_NAME);
+    return state === 'online' ? true : undefined;
+  });
+}
