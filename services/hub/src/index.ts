@@ -1,1 +1,2 @@
 export { readConfig, type HubConfig } from './config.js';
+export { createHub, type Hub } from './hub.js';

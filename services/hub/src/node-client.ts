@@ -164,12 +164,19 @@ class ConnectedNode implements NodeClient {
     return new Promise((resolve, reject) => {
       const { path, requestSerialize, responseDeserialize } = method;
       const options = { deadline: Date.now() + timeoutMs };
-      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, (error, answer) => {
-        if (error) reject(fromServiceError(error, this.#what(method)));
-        else if (answer === undefined)
-          reject(new SendenseError('internal', `${this.#what(method)}: an empty answer`));
-        else resolve(answer);
-      });
+      client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        request,
+        options,
+        (error, answer) => {
+          if (error) reject(fromServiceError(error, this.#what(method)));
+          else if (answer === undefined)
+            reject(new SendenseError('internal', `${this.#what(method)}: an empty answer`));
+          else resolve(answer);
+        },
+      );
     });
   }
 

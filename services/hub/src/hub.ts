@@ -1,0 +1,158 @@
+import { realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openCatalog, type Catalog } from '@sendense/catalog';
+import {
+  buildInfo,
+  createLogger,
+  ensureDirectory,
+  lockDirectory,
+  OwnedStack,
+  type Listen,
+  type Logger,
+} from '@sendense/runtime';
+import { keyFingerprint, startTunnelServer, type TunnelServer } from '@sendense/tunnel';
+import { openListener } from './api/listener.js';
+import { buildApi } from './api/server.js';
+import { AuditTrail } from './audit-trail.js';
+import { ownerMark, type HubConfig } from './config.js';
+import type { HubContext } from './context.js';
+import { hostKey } from './host-key.js';
+import { Metrics } from './metrics.js';
+import { Nodes } from './nodes/nodes.js';
+import { HubTunnelPolicy } from './policy.js';
+import { naming } from './port-holder.js';
+import { Repositories } from './repositories/repositories.js';
+import { createBackupRuns, type BackupRuns } from './runs/index.js';
+import { Vcenters } from './vcenters/vcenters.js';
+
+/** A running hub. Disposing it stops it in order: no new requests, the runs, the tunnel, the catalogue, the lock. */
+export interface Hub extends AsyncDisposable {
+  /** Where the API listens now. */
+  readonly apiAddress: Listen;
+  readonly tunnelAddress: Listen;
+  /** For the tests of its parts. */
+  readonly context: HubContext;
+}
+
+/** What each step of stopping may take, in ms; a run needs the longest, to take its snapshot away. */
+const RELEASE_TIMEOUT_MS = 60_000;
+
+/**
+ * Starts a hub. When one step fails, the ones before it are undone, so that nothing of it is left.
+ *
+ * @throws `data_directory_in_use`, `port_in_use` (both name the process), `catalog_schema_newer`, `permission_denied`, …
+ */
+export async function createHub(
+  config: HubConfig,
+  log: Logger = createLogger({ service: 'sendense-hub', level: config.logLevel }),
+): Promise<Hub> {
+  await using acquired = new OwnedStack(log, RELEASE_TIMEOUT_MS);
+  await ensureDirectory(config.dataDirectory, 0o700);
+  await ensureDirectory(join(config.runtimeDirectory, 'nodes'), 0o700);
+  const dataDirectory = await realpath(config.dataDirectory);
+  acquired.use(
+    'data directory',
+    lockDirectory(dataDirectory, { service: 'sendense-hub', version: buildInfo.version }),
+  );
+  const catalog = acquired.use('catalogue', await openCatalog({ directory: dataDirectory, log }));
+  const hostKeyPem = await hostKey(dataDirectory);
+
+  const stopping = new AbortController();
+  const audit = acquired.use('audit trail', new AuditTrail(catalog, log));
+  const metrics = acquired.use('metrics', new Metrics());
+  const nodes = acquired.use(
+    'node connections',
+    new Nodes({ catalog, runtimeDirectory: config.runtimeDirectory, log }),
+  );
+  const repositories = new Repositories({
+    catalog,
+    hubId: keyFingerprint(hostKeyPem),
+    ownDirectories: [dataDirectory, config.runtimeDirectory],
+    log,
+  });
+  const { runs, tunnel } = await startDataPlane({
+    config,
+    owner: ownerMark(dataDirectory),
+    hostKeyPem,
+    acquired,
+    catalog,
+    audit,
+    nodes,
+    repositories,
+    log,
+  });
+  const context: HubContext = {
+    config,
+    log,
+    catalog,
+    repositories,
+    nodes,
+    runs,
+    tunnel,
+    audit,
+    metrics,
+    vcenters: new Vcenters(catalog, nodes),
+    startedAt: new Date(),
+    stopping: stopping.signal,
+  };
+  const api = await buildApi(context);
+  acquired.defer('API', () => api.app.close());
+  const listener = acquired.use(
+    'API listener',
+    await openListener({ server: api.server, listen: config.apiListen, tokens: catalog.tokens, log }),
+  );
+  acquired.defer('streams of events', () => stopping.abort());
+  const owned = acquired.move();
+  return {
+    get apiAddress() {
+      return listener.address;
+    },
+    tunnelAddress: tunnel.address,
+    context,
+    [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
+  };
+}
+
+interface DataPlaneOptions {
+  readonly config: HubConfig;
+  readonly owner: string;
+  readonly hostKeyPem: string;
+  readonly acquired: OwnedStack;
+  readonly catalog: Catalog;
+  readonly audit: AuditTrail;
+  readonly nodes: Nodes;
+  readonly repositories: Repositories;
+  readonly log: Logger;
+}
+
+/**
+ * The runs start first, because they end what an earlier hub left behind and could not tell the tunnel's workers from
+ * that. They stop first too, because they need the tunnel to take their snapshots away.
+ */
+async function startDataPlane(
+  options: DataPlaneOptions,
+): Promise<{ readonly runs: BackupRuns; readonly tunnel: TunnelServer }> {
+  const { config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, log } = options;
+  const engine = `${buildInfo.version} (${buildInfo.commit})`;
+  const runs = await createBackupRuns({ catalog, nodes, repositories, config, owner, engine, log });
+  let stopped: Promise<void> | undefined;
+  const stopRuns = () => (stopped ??= Promise.resolve(runs[Symbol.asyncDispose]()));
+  acquired.defer('backup runs', stopRuns);
+  const tunnel = acquired.use(
+    'tunnel',
+    await naming(config.tunnelListen.port, 'SENDENSE_TUNNEL_LISTEN', () =>
+      startTunnelServer({
+        listen: config.tunnelListen,
+        hostKeyPem,
+        workers: config.tunnelWorkers,
+        runtimeDirectory: config.runtimeDirectory,
+        policy: new HubTunnelPolicy({ catalog, runs, nodes, audit, log }),
+        owner,
+        log,
+      }),
+    ),
+  );
+  nodes.attach(tunnel);
+  acquired.defer('backup runs', stopRuns);
+  return { runs, tunnel };
+}

@@ -1,0 +1,81 @@
+import { Command, CommanderError, Option } from 'commander';
+import type { ApiRole } from '@sendense/catalog';
+import { toSendenseError } from '@sendense/core';
+import { versionLine } from '@sendense/runtime';
+import { run } from './commands/run.js';
+import { createToken, listTokens, revokeToken, type Output } from './commands/tokens.js';
+import { hubSettings } from './config.js';
+
+/** sysexits.h: something in the configuration is wrong; systemd is told not to start again then. */
+const EX_CONFIG = 78;
+const EX_USAGE = 2;
+
+/** Runs one command line; returns what the process should exit with. */
+export async function runProgram(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<number> {
+  let exitCode = 0;
+  const program = new Command('sendense-hub')
+    .description('The hub of Sendense: API, catalogue, repositories, tunnel.')
+    .version(versionLine('sendense-hub'), '--version', 'show the build')
+    .addHelpText('after', `\n${settingsHelp()}`)
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => output.print(text.trimEnd()),
+      writeErr: (text) => output.note(text.trimEnd()),
+    });
+  program
+    .command('run')
+    .description('run the hub until it is asked to stop (SIGTERM, SIGINT)')
+    .action(async () => {
+      exitCode = await run(env);
+    });
+  addTokenCommands(program, env, output);
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EX_USAGE;
+    const known = toSendenseError(error);
+    output.note(`sendense-hub: ${known.message} [${known.code}]`);
+    return known.code === 'invalid_config' ? EX_CONFIG : 1;
+  }
+}
+
+function addTokenCommands(program: Command, env: NodeJS.ProcessEnv, output: Output): void {
+  const token = program
+    .command('token')
+    .description('tokens of the API; works on the data directory, also while the hub runs');
+  const role = new Option('--role <role>', 'what it may do').choices(['admin', 'operator', 'viewer']);
+  token
+    .command('create')
+    .description('make a token and print it')
+    .requiredOption('--name <name>', 'whose it is')
+    .addOption(role.makeOptionMandatory())
+    .action((options: { name: string; role: ApiRole }) => createToken(env, options, output));
+  token
+    .command('list')
+    .description('tokens, without their secrets')
+    .option('--json', 'answer in JSON', false)
+    .action((options: { json: boolean }) => listTokens(env, options, output));
+  token
+    .command('revoke <id-or-name>')
+    .description('end a token')
+    .action((which: string) => revokeToken(env, which, output));
+  for (const command of token.commands) command.copyInheritedSettings(program);
+}
+
+function settingsHelp(): string {
+  const rows = Object.entries(hubSettings).map(([name, { description, defaultText }]) => ({
+    name,
+    text: defaultText === undefined ? description : `${description} (${defaultText})`,
+  }));
+  const width = Math.max(...rows.map(({ name }) => name.length));
+  return [
+    'Settings, from the environment:',
+    ...rows.map(({ name, text }) => `  ${name.padEnd(width)}  ${text}`),
+  ].join('\n');
+}

@@ -1,0 +1,155 @@
+import { realpath } from 'node:fs/promises';
+import { sep } from 'node:path';
+import type { Catalog, RepositoryRecord } from '@sendense/catalog';
+import { SendenseError, toSendenseError } from '@sendense/core';
+import { withDeadline, type Logger } from '@sendense/runtime';
+import type { RepositoryAccess, UsableRepository } from '../runs/index.js';
+import { LocalDirectory } from './local-directory.js';
+import type { RepositoryStatus, RepositoryType } from './repository-type.js';
+
+/** A file system that hangs must not hold up a list of repositories. */
+const CHECK_TIMEOUT_MS = 3_000;
+
+export interface RepositoryWithStatus {
+  readonly record: RepositoryRecord;
+  readonly status: RepositoryStatus;
+}
+
+export interface RepositoriesOptions {
+  readonly catalog: Catalog;
+  /** Marks the repositories as this hub's. */
+  readonly hubId: string;
+  /** Directories of the hub that no repository may overlap. */
+  readonly ownDirectories: readonly string[];
+  readonly log: Logger;
+}
+
+/**
+ * The repositories of this hub. Whether one can be used is looked at each time, never remembered: one that is repaired
+ * is available again without a restart, and one that breaks does not touch the others.
+ */
+export class Repositories implements RepositoryAccess {
+  readonly #types: Readonly<Record<RepositoryRecord['type'], RepositoryType>> = {
+    local: new LocalDirectory(),
+  };
+  /** A check that still waits for a hanging file system is not started again: each would keep a thread. */
+  readonly #checking = new Map<string, Promise<RepositoryStatus>>();
+
+  constructor(private readonly options: RepositoriesOptions) {}
+
+  async list(): Promise<RepositoryWithStatus[]> {
+    const records = await this.options.catalog.repositories.list();
+    return Promise.all(records.map(async (record) => ({ record, status: await this.check(record) })));
+  }
+
+  /** @throws `repository_not_found` */
+  async get(id: string): Promise<RepositoryWithStatus> {
+    const record = await this.options.catalog.repositories.get(id);
+    return { record, status: await this.check(record) };
+  }
+
+  /** One that a backup can go to now. @throws `repository_not_found`, or why it is not available */
+  async usable(id: string): Promise<UsableRepository> {
+    const { record, status } = await this.get(id);
+    if (!status.available) throw status.problem;
+    return {
+      id,
+      name: record.name,
+      path: record.path,
+      availableBytes: async () => {
+        const now = await this.check(record);
+        if (!now.available) throw now.problem;
+        return now.space.availableBytes;
+      },
+    };
+  }
+
+  /**
+   * @throws `repository_missing`, `repository_not_writable`, `repository_in_use`, `already_exists`, `conflict` when it
+   *   overlaps another or the hub's own directories
+   */
+  async add(request: {
+    readonly name: string;
+    readonly type: RepositoryRecord['type'];
+    readonly path: string;
+  }): Promise<RepositoryWithStatus> {
+    const { catalog, hubId } = this.options;
+    const type = this.#types[request.type];
+    const path = await type.resolve(request.path);
+    await this.#refuseOverlap(path);
+    const record = await catalog.repositories.create({ ...request, path });
+    try {
+      await type.claim(record, hubId);
+    } catch (error) {
+      await catalog.repositories.remove(record.id);
+      throw toSendenseError(error, 'repository_not_writable');
+    }
+    return { record, status: await this.check(record) };
+  }
+
+  /** Forgets a repository; its files stay. @throws `repository_not_found`, `repository_in_use` */
+  async remove(id: string): Promise<void> {
+    const { catalog, log } = this.options;
+    const record = await catalog.repositories.get(id);
+    await catalog.repositories.remove(id);
+    try {
+      await withDeadline('removing the mark', CHECK_TIMEOUT_MS, () =>
+        this.#types[record.type].release(record),
+      );
+    } catch (error) {
+      // It may be the reason for removing it: a directory that is gone.
+      log.warn(
+        { repositoryId: id, error: toSendenseError(error).message },
+        'the mark of a removed repository stays',
+      );
+    }
+  }
+
+  async check(record: RepositoryRecord): Promise<RepositoryStatus> {
+    const running = this.#checking.get(record.id) ?? this.#startCheck(record);
+    try {
+      return await withDeadline(`looking at ${record.path}`, CHECK_TIMEOUT_MS, () => running);
+    } catch (error) {
+      return {
+        available: false,
+        problem: new SendenseError(
+          'repository_missing',
+          `the repository's directory ${record.path} does not answer within ${CHECK_TIMEOUT_MS / 1000} s: look after its file system (a network file system whose server is away?)`,
+          { context: { path: record.path }, cause: error, retryable: true },
+        ),
+      };
+    }
+  }
+
+  #startCheck(record: RepositoryRecord): Promise<RepositoryStatus> {
+    const check = this.#types[record.type].check(record).finally(() => this.#checking.delete(record.id));
+    this.#checking.set(record.id, check);
+    return check;
+  }
+
+  async #refuseOverlap(path: string): Promise<void> {
+    for (const own of this.options.ownDirectories) {
+      if (overlaps(path, await realpath(own).catch(() => own)))
+        throw new SendenseError(
+          'conflict',
+          `${path} overlaps ${own}, which the hub itself uses: choose a directory apart from it`,
+          { context: { path } },
+        );
+    }
+    for (const other of await this.options.catalog.repositories.list()) {
+      if (overlaps(path, other.path))
+        throw new SendenseError(
+          'conflict',
+          `${path} overlaps repository ${other.id} at ${other.path}: choose a directory apart from it`,
+          { context: { path, repository_id: other.id } },
+        );
+    }
+  }
+}
+
+/** Whether two real paths are the same directory or one lies in the other. */
+function overlaps(a: string, b: string): boolean {
+  const within = (inner: string, outer: string) =>
+    inner === outer || inner.startsWith(outer === sep ? sep : `${outer}${sep}`);
+  return within(a, b) || within(b, a);
+}

@@ -1,0 +1,81 @@
+import { Type } from 'typebox';
+import { answers, security } from '../api/openapi.js';
+import type { Api } from '../api/server.js';
+import type { HubContext } from '../context.js';
+import { Exactly, Id } from '../schemas/fields.js';
+import { NewRepository, Repository, repositoryView } from '../schemas/repository.js';
+
+const tags = ['repositories'];
+const ById = Exactly({ id: Id('`repository_id`') });
+
+export function repositoryRoutes(app: Api, { repositories }: HubContext): void {
+  app.get(
+    '/api/v1/repositories',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags,
+        summary: 'All repositories, looked at now',
+        security,
+        querystring: Exactly({}),
+        response: answers({ 200: Type.Object({ repositories: Type.Array(Repository) }) }),
+      },
+    },
+    async () => ({ repositories: (await repositories.list()).map(repositoryView) }),
+  );
+
+  app.post(
+    '/api/v1/repositories',
+    {
+      config: { access: 'admin', action: 'repository.add' },
+      schema: {
+        tags,
+        summary: 'Use a directory of the hub as a repository',
+        security,
+        body: NewRepository,
+        response: answers({ 201: Repository }),
+      },
+    },
+    async (request, reply) => {
+      const added = await repositories.add(request.body);
+      request.subjectId = added.record.id;
+      return reply
+        .status(201)
+        .header('location', `/api/v1/repositories/${added.record.id}`)
+        .send(repositoryView(added));
+    },
+  );
+
+  app.get(
+    '/api/v1/repositories/:id',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags,
+        summary: 'One repository, looked at now',
+        security,
+        params: ById,
+        response: answers({ 200: Repository }),
+      },
+    },
+    async ({ params }) => repositoryView(await repositories.get(params.id)),
+  );
+
+  app.delete(
+    '/api/v1/repositories/:id',
+    {
+      config: { access: 'admin', action: 'repository.remove' },
+      schema: {
+        tags,
+        summary: 'Forget a repository that holds no restore point; its files stay',
+        security,
+        params: ById,
+        response: answers({ 204: Type.Null() }),
+      },
+    },
+    async ({ params }, reply) => {
+      await repositories.remove(params.id);
+      return reply.status(204).send(null);
+    },
+  );
+}

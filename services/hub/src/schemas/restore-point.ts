@@ -1,0 +1,82 @@
+import type { RestorePointRecord } from '@sendense/catalog';
+import { Type, type Static } from 'typebox';
+import { Bytes, Exactly, Id, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
+
+const BackupType = Type.Enum(['full', 'incremental']);
+
+export const RestorePoint = Type.Object(
+  {
+    restore_point_id: Type.String({ description: 'the id of the backup that made it' }),
+    context_id: Type.String(),
+    vm_name: Type.String(),
+    vm_instance_uuid: Type.String(),
+    repository_id: Type.String(),
+    backup_type: Type.Enum(['full', 'incremental'], {
+      description: '`incremental` when any of its disks is',
+    }),
+    taken_at: Time('the instant that it shows'),
+    sealed_at: Time('since when it can be restored'),
+    quiesced: Type.Boolean(),
+    manifest_path: Type.String({ description: "relative to the repository's path" }),
+    stored_bytes: Bytes('what its own images occupy, without those that they build on'),
+    disks: Type.Array(
+      Type.Object({
+        disk_id: Type.String(),
+        disk_key: Type.Integer(),
+        disk_number: Type.Integer(),
+        label: Type.String(),
+        capacity_bytes: Bytes('size of the disk'),
+        backup_type: BackupType,
+        reason: Type.String(),
+        image_path: Type.String({ description: "relative to the repository's path" }),
+        hashes_path: Nullable(Type.String()),
+        parent_point_id: Nullable(
+          Type.String({ description: 'whose image of this disk is the backing file' }),
+        ),
+        stored_bytes: Bytes('what the image occupies'),
+      }),
+    ),
+  },
+  { title: 'RestorePoint' },
+);
+
+export const RestorePointPage = Type.Object({
+  restore_points: Type.Array(RestorePoint),
+  next_cursor: NextCursor,
+});
+
+export const RestorePointsQuery = Exactly({
+  ...pageQuery,
+  vm_name: Type.Optional(Name('only those of VMs of exactly this name')),
+  context_id: Type.Optional(Id('only those of this VM')),
+  repository_id: Type.Optional(Id('only those in this repository')),
+});
+
+export function restorePointView(record: RestorePointRecord): Static<typeof RestorePoint> {
+  return {
+    restore_point_id: record.id,
+    context_id: record.contextId,
+    vm_name: record.vmName,
+    vm_instance_uuid: record.vmInstanceUuid,
+    repository_id: record.repositoryId,
+    backup_type: record.type,
+    taken_at: record.takenAt.toISOString(),
+    sealed_at: record.sealedAt.toISOString(),
+    quiesced: record.quiesced,
+    manifest_path: record.manifestPath,
+    stored_bytes: record.disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+    disks: record.disks.map((disk) => ({
+      disk_id: disk.diskId,
+      disk_key: disk.diskKey,
+      disk_number: disk.diskNumber,
+      label: disk.label,
+      capacity_bytes: disk.capacityBytes,
+      backup_type: disk.backupType,
+      reason: disk.reason,
+      image_path: disk.imagePath,
+      hashes_path: disk.hashesPath ?? null,
+      parent_point_id: disk.parentPointId ?? null,
+      stored_bytes: disk.storedBytes,
+    })),
+  };
+}

@@ -1,0 +1,65 @@
+import type { VcenterRecord } from '@sendense/catalog';
+import { Type, type Static } from 'typebox';
+import { textFormat } from '../api/validation.js';
+import { Exactly, Id, Name, Time } from './fields.js';
+
+export const VCenter = Type.Object(
+  {
+    vcenter_id: Type.String(),
+    name: Type.String(),
+    node_name: Type.String({ description: 'the node that stands next to it' }),
+    endpoint: Type.String(),
+    username: Type.String(),
+    thumbprint: Type.String({ description: 'of the certificate that was confirmed' }),
+    created_at: Time('when it was added'),
+    updated_at: Time('when it was last changed'),
+  },
+  { title: 'VCenter', description: 'the password is stored encrypted and never shown' },
+);
+
+const Thumbprint = Type.String({
+  pattern: '^([0-9A-Fa-f]{2}:?){19}[0-9A-Fa-f]{2}$|^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$',
+  description:
+    'SHA-256 or SHA-1 of its certificate, hexadecimal, with or without colons. Without it, the answer is a problem `vcenter_thumbprint_unconfirmed` that shows the certificate presented',
+});
+
+export const NewVCenter = Exactly(
+  {
+    name: Name('unique among the vCenters'),
+    node_name: Id('the node that stands next to it'),
+    endpoint: Type.String({
+      pattern: '^(https://)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$',
+      maxLength: 300,
+      description: '`host` or `host:port` of a vCenter or ESXi host',
+    }),
+    username: Type.String({ minLength: 1, maxLength: 300, ...textFormat }),
+    password: Type.String({ minLength: 1, maxLength: 1000, ...textFormat, writeOnly: true }),
+    thumbprint: Type.Optional(Thumbprint),
+  },
+  'NewVCenter',
+);
+
+export const VCenterCheck = Type.Object(
+  {
+    product: Type.String(),
+    version: Type.String(),
+    api_version: Type.String(),
+    instance_uuid: Type.String(),
+    thumbprint_sha256: Type.String(),
+    thumbprint_sha1: Type.String(),
+  },
+  { title: 'VCenterCheck' },
+);
+
+export function vcenterView(record: VcenterRecord): Static<typeof VCenter> {
+  return {
+    vcenter_id: record.id,
+    name: record.name,
+    node_name: record.nodeName,
+    endpoint: record.endpoint,
+    username: record.username,
+    thumbprint: record.thumbprint,
+    created_at: record.createdAt.toISOString(),
+    updated_at: record.updatedAt.toISOString(),
+  };
+}

@@ -1,0 +1,117 @@
+import type { Catalog, VcenterRecord, VmRecord } from '@sendense/catalog';
+import type { CheckVCenterResponse, VirtualMachine } from '@sendense/contracts';
+import { SendenseError } from '@sendense/core';
+import type { NodeAccess } from '../runs/index.js';
+import { toDiscoveredVm } from './discovered-vm.js';
+
+export interface NewVcenter {
+  readonly name: string;
+  readonly nodeName: string;
+  readonly endpoint: string;
+  readonly username: string;
+  readonly password: string;
+  /** SHA-256 or SHA-1 that the operator compared; undefined to be shown the one presented. */
+  readonly thumbprint: string | undefined;
+}
+
+export interface FoundVm {
+  readonly vm: VirtualMachine;
+  /** Set when it is protected. */
+  readonly contextId: string | undefined;
+}
+
+/** The vCenters and what they show, always asked through the node that stands next to them. */
+export class Vcenters {
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly nodes: Pick<NodeAccess, 'client'>,
+  ) {}
+
+  /**
+   * Stores how to reach a vCenter, after a login that worked.
+   *
+   * @throws `vcenter_thumbprint_unconfirmed` with the certificate presented when none was given; `node_not_found`,
+   *   `node_offline`, `already_exists`, and what the vCenter answers
+   */
+  async add(request: NewVcenter): Promise<VcenterRecord> {
+    const { thumbprint = '', ...rest } = request;
+    await this.catalog.nodes.get(rest.nodeName);
+    await this.#refuseTaken(rest.name);
+    const { endpoint, username, password } = rest;
+    // Without a thumbprint the node only looks at the certificate and refuses: no password leaves it.
+    await this.nodes.client(rest.nodeName).checkVCenter({ endpoint, username, password, thumbprint });
+    return this.catalog.vcenters.create({ ...rest, thumbprint });
+  }
+
+  /** Logs in with what is stored. @throws `not_found`, `node_offline`, and what the vCenter answers */
+  async check(id: string): Promise<CheckVCenterResponse> {
+    const { nodeName, endpoint, username, password, thumbprint } = await this.catalog.vcenters.connection(id);
+    return this.nodes.client(nodeName).checkVCenter({ endpoint, username, password, thumbprint });
+  }
+
+  /** The VMs that it has now. @throws as {@link check} */
+  async discover(id: string): Promise<FoundVm[]> {
+    const found = await this.#list(id);
+    const contexts = await this.#contextsOf(id);
+    return found.map((vm) => ({ vm, contextId: contexts.get(vm.instanceUuid) }));
+  }
+
+  /**
+   * Puts one VM under protection.
+   *
+   * @throws `vm_not_found`, `conflict` when several have the name, `already_exists` when it is protected already
+   */
+  async protect(id: string, which: { readonly name?: string; readonly moref?: string }): Promise<VmRecord> {
+    const candidates = await this.#list(id, which.moref);
+    const matching = candidates.filter((vm) =>
+      which.moref === undefined ? vm.name === which.name : vm.moref === which.moref,
+    );
+    const [vm, another] = matching;
+    const shown = which.moref ?? which.name ?? '';
+    if (!vm)
+      throw new SendenseError(
+        'vm_not_found',
+        `vCenter ${id} shows no VM '${shown}' to this user: check the name, and the user's privileges there`,
+        { context: { vcenter_id: id } },
+      );
+    if (another)
+      throw new SendenseError(
+        'conflict',
+        `vCenter ${id} has ${matching.length} VMs named '${shown}' (${matching.map(({ moref }) => moref).join(', ')}): name the one by its moref`,
+        { context: { vcenter_id: id } },
+      );
+    return this.catalog.vms.protect(id, toDiscoveredVm(vm));
+  }
+
+  async #list(id: string, moref?: string): Promise<VirtualMachine[]> {
+    const { nodeName, endpoint, username, password, thumbprint } = await this.catalog.vcenters.connection(id);
+    return this.nodes
+      .client(nodeName)
+      .listVirtualMachines(
+        { endpoint, username, password, thumbprint },
+        moref === undefined ? {} : { moref },
+      );
+  }
+
+  async #refuseTaken(name: string): Promise<void> {
+    const taken = (await this.catalog.vcenters.list()).find((other) => other.name === name);
+    if (taken)
+      throw new SendenseError(
+        'already_exists',
+        `vCenter ${taken.id} already has the name '${name}': choose another, or remove that one first`,
+        { context: { vcenter_id: taken.id } },
+      );
+  }
+
+  /** Context ids of the vCenter's protected VMs by instance uuid. */
+  async #contextsOf(vcenterId: string): Promise<Map<string, string>> {
+    const contexts = new Map<string, string>();
+    let cursor: string | undefined;
+    do {
+      const page = await this.catalog.vms.list({ vcenterId, limit: 1000, ...(cursor ? { cursor } : {}) });
+      for (const vm of page.items) contexts.set(vm.instanceUuid, vm.contextId);
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return contexts;
+  }
+}
