@@ -17,6 +17,7 @@ const TELLING_FIELDS: Readonly<Record<string, string>> = {
   invalidProperty: 'argument',
   file: 'file',
   obj: 'object',
+  object: 'object',
   feature: 'feature',
 };
 

@@ -26,7 +26,9 @@ export function parseEndpoint(text: string): Endpoint {
   const parts = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(rest);
   const host = parts?.[1] ?? parts?.[2] ?? '';
   const port = Number(parts?.[3] ?? 443);
-  if ((!isIPv6(host) && !HOST_NAME.test(host)) || host.length > 253 || port < 1 || port > 65_535) {
+  const named = host.length <= 253 && HOST_NAME.test(host);
+  const valid = parts?.[1] === undefined ? named : isIPv6(host);
+  if (!valid || port < 1 || port > 65_535) {
     throw invalid('expected host, host:port or https://host[:port]/sdk');
   }
   return endpoint(host, port);
