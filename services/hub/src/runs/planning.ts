@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Catalog, RestorePointRecord, VmRecord } from '@sendense/catalog';
 import type { VCenterConnection } from '@sendense/contracts';
 import { planDisks, printable, SendenseError, type PreviousPoint } from '@sendense/core';
-import { discoveredVm } from '../nodes/discovered-vm.js';
+import { toDiscoveredVm } from '../vcenters/discovered-vm.js';
 import type { BackupRunsDependencies, UsableRepository } from './dependencies.js';
 import type { BackupPlan, BackupRequest } from './types.js';
 
@@ -22,7 +22,7 @@ export async function discover(
   // The instance uuid is the VM's identity; a moref changes when the VM is registered anew.
   const filter = vm.instanceUuid === '' ? { moref: vm.moref } : { instanceUuid: vm.instanceUuid };
   const [found] = await nodes.client(nodeName).listVirtualMachines(vcenter, filter);
-  if (found) return catalog.vms.refresh(contextId, discoveredVm(found));
+  if (found) return catalog.vms.refresh(contextId, toDiscoveredVm(found));
   throw new SendenseError(
     'vm_not_found',
     `${printable(vm.name)} (${vm.moref}, instance uuid ${vm.instanceUuid}) is no longer on ${vcenter.endpoint}: was it deleted or moved to another vCenter?`,
