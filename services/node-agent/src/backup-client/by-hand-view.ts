@@ -34,7 +34,7 @@ class TextView implements View {
       return;
     }
     const text = event && describe(event);
-    if (text === undefined) return;
+    if (!text) return;
     this.#clearBar();
     (event?.$case === 'finished' ? process.stdout : process.stderr).write(`${printable(text)}\n`);
   }
@@ -68,11 +68,9 @@ class TextView implements View {
   }
 }
 
-function describe(event: NonNullable<JobEvent['event']>): string | undefined {
+/** One line, or nothing for what is not worth one. */
+function describe(event: NonNullable<JobEvent['event']>): string {
   switch (event.$case) {
-    case 'accepted':
-    case 'progress':
-      return undefined;
     case 'changeTracking':
       return `changed block tracking: ${event.value.enabled ? 'on' : 'off'} (${event.value.outcome})`;
     case 'snapshotCreated': {
@@ -99,6 +97,8 @@ function describe(event: NonNullable<JobEvent['event']>): string | undefined {
       return `finished: ${amounts(event.value)}`;
     case 'failed':
       return `failed: ${event.value.message} [${event.value.code}]`;
+    default:
+      return '';
   }
 }
 

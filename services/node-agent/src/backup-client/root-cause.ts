@@ -1,4 +1,4 @@
-import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
+import { type SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 
 /** The end of a connection is seen a moment before the end of the process or tunnel that caused it. */

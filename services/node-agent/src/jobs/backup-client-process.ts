@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { SendenseError } from '@sendense/core';
+import type { SendenseError } from '@sendense/core';
 import { ChildProcess, delay, processesOwnedBy, type Logger, type LogLevel } from '@sendense/runtime';
 import { REMOVE_DEADLINE_MS } from '../backup-client/snapshot.js';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';

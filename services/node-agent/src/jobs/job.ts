@@ -1,4 +1,4 @@
-import { SendenseError } from '@sendense/core';
+import type { SendenseError } from '@sendense/core';
 import { EventLog } from './event-log.js';
 
 export type JobState = 'running' | 'finished' | 'failed';

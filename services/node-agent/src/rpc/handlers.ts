@@ -1,6 +1,7 @@
 import type {
   handleServerStreamingCall,
   handleUnaryCall,
+  sendUnaryData,
   ServerErrorResponse,
   ServerUnaryCall,
   ServerWritableStream,
@@ -36,14 +37,14 @@ export function unary<Request, Response>(
   log: Logger,
   handle: (request: Request, signal: AbortSignal) => Promise<Response> | Response,
 ): handleUnaryCall<Request, Response> {
-  const answer = async (call: ServerUnaryCall<Request, Response>) =>
-    handle(call.request, callSignal(call as unknown as Cancellable));
-  return (call, callback) => {
-    answer(call).then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(refuse(error, call.getPath(), log)),
-    );
+  const answer = async (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
+    try {
+      callback(null, await handle(call.request, callSignal(call)));
+    } catch (error) {
+      callback(refuse(error, call.getPath(), log));
+    }
   };
+  return (call, callback) => void answer(call, callback);
 }
 
 /** A call with a stream of answers, which waits for a caller that reads slowly. */
@@ -52,18 +53,16 @@ export function serverStream<Request, Response>(
   handle: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
   const stream = async (call: ServerWritableStream<Request, Response>) => {
-    const signal = callSignal(call as unknown as Cancellable);
-    for await (const response of handle(call.request, signal)) {
-      if (signal.aborted) return;
-      if (!call.write(response)) await once(call, 'drain', { signal });
+    const signal = callSignal(call);
+    try {
+      for await (const response of handle(call.request, signal)) {
+        if (signal.aborted) return;
+        if (!call.write(response)) await once(call, 'drain', { signal });
+      }
+      call.end();
+    } catch (error) {
+      if (!signal.aborted) call.emit('error', refuse(error, call.getPath(), log));
     }
   };
-  return (call) => {
-    stream(call).then(
-      () => call.end(),
-      (error: unknown) => {
-        if (!call.cancelled) call.emit('error', refuse(error, call.getPath(), log));
-      },
-    );
-  };
+  return (call) => void stream(call);
 }
