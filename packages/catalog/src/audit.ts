@@ -1,17 +1,25 @@
-import type { Page, PageRequest } from './paging.js';
+import { SendenseError } from '@sendense/core';
+import { fromJson, oneOf } from './columns.js';
+import type { Database } from './database.js';
+import type { Prisma } from './gen/sqlite/client.js';
+import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { storableText } from './text-limits.js';
+
+const OUTCOMES = ['ok', 'refused', 'failed'] as const;
+type AuditDetail = Readonly<Record<string, string | number | boolean>>;
 
 export interface AuditEvent {
   /** `backup.start`, `node.enrol`, `tunnel.refused`, … */
   readonly action: string;
   /** `token:<id>`, `node:<name>`, `hub`, `anonymous` */
   readonly actor: string;
-  readonly outcome: 'ok' | 'refused' | 'failed';
+  readonly outcome: (typeof OUTCOMES)[number];
   /** What it was done to: `backup`, `node`, `repository`, … and its id or name. */
   readonly subjectType?: string;
   readonly subjectId?: string;
   readonly remoteAddress?: string;
   /** Never a secret. */
-  readonly detail?: Readonly<Record<string, string | number | boolean>>;
+  readonly detail?: AuditDetail;
 }
 
 export interface AuditEventRecord {
@@ -20,28 +28,75 @@ export interface AuditEventRecord {
   readonly at: Date;
   readonly action: string;
   readonly actor: string;
-  readonly outcome: 'ok' | 'refused' | 'failed';
+  readonly outcome: (typeof OUTCOMES)[number];
   readonly subjectType: string | undefined;
   readonly subjectId: string | undefined;
   readonly remoteAddress: string | undefined;
-  readonly detail: Readonly<Record<string, string | number | boolean>>;
+  readonly detail: AuditDetail;
 }
 
 /** Only ever appended to. */
 export class Audit {
-  async append(_event: AuditEvent): Promise<AuditEventRecord> {
-    throw new Error('not built yet');
+  constructor(private readonly database: Database) {}
+
+  async append(event: AuditEvent): Promise<AuditEventRecord> {
+    const data = {
+      at: this.database.now(),
+      action: storableText(event.action),
+      actor: storableText(event.actor),
+      outcome: event.outcome,
+      subjectType: event.subjectType ?? null,
+      subjectId: event.subjectId === undefined ? null : storableText(event.subjectId),
+      remoteAddress: event.remoteAddress ?? null,
+      detail: JSON.stringify(event.detail ?? {}),
+    };
+    return toRecord(await this.database.run((client) => client.auditEvent.create({ data })));
   }
+
   /** Newest first. */
   async list(
-    _o?: PageRequest & {
+    o: PageRequest & {
       action?: string;
       actor?: string;
       subjectType?: string;
       subjectId?: string;
       since?: Date;
-    },
+    } = {},
   ): Promise<Page<AuditEventRecord>> {
-    throw new Error('not built yet');
+    const limit = pageLimit(o);
+    const before = pagePosition(o);
+    // Numbers are given in the order of writing, which a clock that is set back does not change.
+    const beforeId = before && Number(before.id);
+    if (beforeId !== undefined && !Number.isSafeInteger(beforeId))
+      throw new SendenseError('invalid_argument', 'the cursor is not one that this listing gave out');
+    const rows = await this.database.run((client) =>
+      client.auditEvent.findMany({
+        where: {
+          ...(o.action === undefined ? {} : { action: o.action }),
+          ...(o.actor === undefined ? {} : { actor: o.actor }),
+          ...(o.subjectType === undefined ? {} : { subjectType: o.subjectType }),
+          ...(o.subjectId === undefined ? {} : { subjectId: o.subjectId }),
+          ...(o.since === undefined ? {} : { at: { gte: o.since } }),
+          ...(beforeId === undefined ? {} : { id: { lt: beforeId } }),
+        },
+        orderBy: { id: 'desc' },
+        take: limit + 1,
+      }),
+    );
+    return toPage(rows, limit, (row) => ({ at: row.at, id: String(row.id) }), toRecord);
   }
+}
+
+function toRecord(row: Prisma.AuditEventGetPayload<object>): AuditEventRecord {
+  return {
+    id: row.id,
+    at: row.at,
+    action: row.action,
+    actor: row.actor,
+    outcome: oneOf(OUTCOMES, row.outcome, 'outcome of an audit event'),
+    subjectType: row.subjectType ?? undefined,
+    subjectId: row.subjectId ?? undefined,
+    remoteAddress: row.remoteAddress ?? undefined,
+    detail: fromJson(row.detail, 'the detail of an audit event') as AuditDetail,
+  };
 }

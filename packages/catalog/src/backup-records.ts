@@ -1,6 +1,7 @@
 import type { StoredError, StoredWarning } from './stored-error.js';
 
-export type BackupType = 'full' | 'incremental';
+export const BACKUP_TYPES = ['full', 'incremental'] as const;
+export type BackupType = (typeof BACKUP_TYPES)[number];
 
 /** Where one disk's data goes. Recorded before any of it is made, so that a crash leaves nothing unknown. */
 export interface DiskTargetRecord {
@@ -27,6 +28,31 @@ export type BackupDiskStatus =
   | { readonly status: 'skipped' };
 
 export type BackupDiskState = BackupDiskStatus['status'];
+export const BACKUP_DISK_STATES = [
+  'queued',
+  'preparing',
+  'qemu_started',
+  'copying',
+  'copied',
+  'completed',
+  'failed',
+  'skipped',
+] as const satisfies readonly BackupDiskState[];
+
+/**
+ * What a caller may turn a disk into; `completed` is reached by sealing, `skipped` by the plan. What is left out stays as
+ * it was recorded before.
+ */
+export type BackupDiskChange =
+  | { readonly status: 'queued' }
+  | ({ readonly status: 'preparing' } & DiskTargetRecord)
+  | ({ readonly status: 'qemu_started'; readonly qemuNbdPid: number } & Partial<DiskTargetRecord>)
+  | ({ readonly status: 'copying' | 'copied'; readonly qemuNbdPid?: number } & Partial<DiskTargetRecord>)
+  | ({
+      readonly status: 'failed';
+      readonly error: StoredError;
+      readonly qemuNbdPid?: number;
+    } & Partial<DiskTargetRecord>);
 
 export type BackupDiskRecord = BackupDiskStatus & {
   readonly diskId: string;
@@ -43,9 +69,13 @@ export type BackupDiskRecord = BackupDiskStatus & {
   readonly previousChangeId: string | undefined;
   /** Read from this backup's snapshot; valid for a next backup only once the point is sealed. */
   readonly changeId: string | undefined;
+  /** Read from the source. */
   readonly bytesDone: number;
+  /** That will be read. */
   readonly bytesTotal: number;
+  /** Sent as data. */
   readonly bytesWritten: number;
+  /** Sent as zeros, without data. */
   readonly bytesZeroed: number;
 };
 
@@ -93,14 +123,29 @@ export type BackupStatus =
     };
 
 export type BackupState = BackupStatus['state'];
-export const ACTIVE_BACKUP_STATES = ['queued', 'preparing', 'running', 'sealing', 'cancelling'] as const;
+export const ACTIVE_BACKUP_STATES = [
+  'queued',
+  'preparing',
+  'running',
+  'sealing',
+  'cancelling',
+] as const satisfies readonly BackupState[];
 export type ActiveBackupState = (typeof ACTIVE_BACKUP_STATES)[number];
+export const ALL_BACKUP_STATES = [
+  ...ACTIVE_BACKUP_STATES,
+  'completed',
+  'failed',
+  'cancelled',
+] as const satisfies readonly BackupState[];
 
 export type BackupRecord = BackupStatus & {
   /** `backup-<slug of the VM's name>-<YYYYMMDD-HHMMSS>`, `-2`, `-3` … appended when taken; also the id of its restore point. */
   readonly id: string;
+  /** The end of the id, and so unique within the context: `20261121-084316`, `20261121-084316-2`. */
+  readonly stamp: string;
   readonly contextId: string;
   readonly vmName: string;
+  readonly vmInstanceUuid: string;
   readonly repositoryId: string;
   readonly nodeName: string;
   readonly type: BackupType;

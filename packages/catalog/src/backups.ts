@@ -1,61 +1,122 @@
-import type { Page, PageRequest } from './paging.js';
-import type { RestorePointRecord } from './restore-points.js';
-import type { StoredWarning } from './stored-error.js';
+import { printable, SendenseError } from '@sendense/core';
 import type {
-  BackupDiskStatus,
+  BackupDiskChange,
   BackupRecord,
   BackupState,
   BackupStateChange,
-  BackupType,
   DiskProgressChange,
   PlannedDisk,
   SealRequest,
 } from './backup-records.js';
-
-export interface BeginBackup {
-  readonly contextId: string;
-  readonly repositoryId: string;
-  readonly type: BackupType;
-  readonly quiesce: boolean;
-  readonly requestedBy: string;
-  readonly disks: readonly PlannedDisk[];
-}
+import { ACTIVE_BACKUP_STATES, ALL_BACKUP_STATES } from './backup-records.js';
+import { beginBackup, plannedDiskRows, type BeginBackup } from './backup-begin.js';
+import { toBackupRecord, withDisks } from './backup-rows.js';
+import { sealBackup } from './backup-seal.js';
+import { requireActive, requireStep, toDiskColumns, toStateColumns } from './backup-steps.js';
+import { fromJson, oneOf, toBigInt } from './columns.js';
+import type { Database, Transaction } from './database.js';
+import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import type { RestorePointRecord } from './restore-points.js';
+import { errorToJson, type StoredWarning } from './stored-error.js';
 
 /** Tables `backup_jobs` and `backup_disks`. */
 export class Backups {
+  constructor(private readonly database: Database) {}
+
   /**
    * Records a new backup in state `queued`. Of two for one VM at the same time one wins.
-   * @throws `backup_already_running` with `backup_id`; `vm_not_protected`; `repository_not_found`; `credentials_missing`
+   * @throws `backup_already_running` with `backup_id`; `vm_not_protected`; `repository_not_found`; `credentials_missing`;
+   * `disk_set_changed` when the plan names a disk that the VM does not have
    */
-  async begin(_o: BeginBackup): Promise<BackupRecord> {
-    throw new Error('not built yet');
+  async begin(o: BeginBackup): Promise<BackupRecord> {
+    return beginBackup(this.database, o);
   }
+
   /** Replaces the plan: a backup that waited is planned again. @throws `job_not_found`, `conflict` unless queued or preparing */
-  async replan(_id: string, _disks: readonly PlannedDisk[]): Promise<BackupRecord> {
-    throw new Error('not built yet');
+  async replan(id: string, disks: readonly PlannedDisk[]): Promise<BackupRecord> {
+    return this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      if (row.state !== 'queued' && row.state !== 'preparing')
+        throw new SendenseError('conflict', `${id} is ${row.state} and cannot be planned again`, {
+          context: { backup_id: id, state: row.state },
+        });
+      const rows = await plannedDiskRows(transaction, row.contextId, disks);
+      await transaction.backupDisk.deleteMany({ where: { backupId: id } });
+      return toBackupRecord(
+        await transaction.backupJob.update({
+          where: { id },
+          data: { disks: { create: rows } },
+          include: withDisks,
+        }),
+      );
+    });
   }
+
   /**
    * Moves the backup on. Ending it (`failed`, `cancelled`) also ends its unfinished disks, in the same transaction.
    * @throws `job_not_found`; `conflict` when that step is not possible from its present state
    */
-  async changeState(_id: string, _change: BackupStateChange): Promise<BackupRecord> {
-    throw new Error('not built yet');
+  async changeState(id: string, change: BackupStateChange): Promise<BackupRecord> {
+    return this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      requireStep(id, oneOf(ALL_BACKUP_STATES, row.state, 'state of a backup'), change.state);
+      const data = toStateColumns(row, change, this.database.now());
+      if (change.state === 'failed' || change.state === 'cancelled') {
+        const error =
+          change.state === 'failed'
+            ? change.error
+            : { code: 'cancelled' as const, message: `cancelled: ${change.cancelReason}`, context: {} };
+        await transaction.backupDisk.updateMany({
+          where: { backupId: id, status: { notIn: ['completed', 'failed', 'skipped'] } },
+          data: { status: 'failed', error: errorToJson(error) },
+        });
+      }
+      return toBackupRecord(await transaction.backupJob.update({ where: { id }, data, include: withDisks }));
+    });
   }
-  /** @throws `job_not_found`, `conflict` when the backup has ended */
-  async changeDisk(_id: string, _diskKey: number, _status: BackupDiskStatus): Promise<void> {
-    throw new Error('not built yet');
+
+  /** @throws `job_not_found`, `conflict` when the backup has ended or the disk never had what this status needs */
+  async changeDisk(id: string, diskKey: number, change: BackupDiskChange): Promise<void> {
+    await this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      requireActive(row);
+      const disk = row.disks.find((candidate) => candidate.diskKey === diskKey);
+      if (!disk)
+        throw new SendenseError('job_not_found', `${id} has no disk ${diskKey}`, {
+          context: { backup_id: id, disk_key: diskKey },
+        });
+      await transaction.backupDisk.update({
+        where: { backupId_diskKey: { backupId: id, diskKey } },
+        data: toDiskColumns(disk, change),
+      });
+    });
   }
-  /** Takes in what node events said; numbers only ever grow. @throws `job_not_found` */
+
+  /** Takes in what node events said; the number of the last event only grows. @throws `job_not_found` */
   async recordProgress(
-    _id: string,
-    _o: { lastEventSequence?: number; disks?: readonly DiskProgressChange[] },
+    id: string,
+    o: { lastEventSequence?: number; disks?: readonly DiskProgressChange[] },
   ): Promise<void> {
-    throw new Error('not built yet');
+    await this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      if (o.lastEventSequence !== undefined && o.lastEventSequence > row.lastEventSequence)
+        await transaction.backupJob.update({
+          where: { id },
+          data: { lastEventSequence: o.lastEventSequence },
+        });
+      for (const { diskKey, ...counts } of o.disks ?? []) {
+        const data = Object.fromEntries(
+          Object.entries(counts).map(([name, value]) => [name, toBigInt(value, name)]),
+        );
+        await transaction.backupDisk.updateMany({ where: { backupId: id, diskKey }, data });
+      }
+    });
   }
+
   /** @throws `job_not_found` */
   async recordSnapshot(
-    _id: string,
-    _o: {
+    id: string,
+    o: {
       moref: string;
       name: string;
       quiesced: boolean;
@@ -64,48 +125,133 @@ export class Backups {
       changeIds: readonly { diskKey: number; changeId: string }[];
     },
   ): Promise<void> {
-    throw new Error('not built yet');
+    await this.database.transaction(async (transaction) => {
+      await this.#row(transaction, id);
+      await transaction.backupJob.update({
+        where: { id },
+        data: {
+          snapshotMoref: o.moref,
+          snapshotName: o.name,
+          snapshotCreatedAt: o.createdAt,
+          snapshotRemovedAt: null,
+          quiesced: o.quiesced,
+          quiesceNote: o.quiesceNote ?? null,
+        },
+      });
+      for (const { diskKey, changeId } of o.changeIds)
+        await transaction.backupDisk.updateMany({
+          where: { backupId: id, diskKey },
+          data: { changeId: changeId === '' ? null : changeId },
+        });
+    });
   }
+
   /** @throws `job_not_found` */
-  async recordSnapshotRemoved(_id: string): Promise<void> {
-    throw new Error('not built yet');
+  async recordSnapshotRemoved(id: string): Promise<void> {
+    const { count } = await this.database.run((client) =>
+      client.backupJob.updateMany({ where: { id }, data: { snapshotRemovedAt: this.database.now() } }),
+    );
+    if (count === 0) throw jobNotFound(id);
   }
+
   /** @throws `job_not_found` */
-  async addWarning(_id: string, _warning: StoredWarning): Promise<void> {
-    throw new Error('not built yet');
+  async addWarning(id: string, warning: StoredWarning): Promise<void> {
+    await this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      const warnings = fromJson(row.warnings, 'the warnings of a backup') as StoredWarning[];
+      const data = { warnings: JSON.stringify([...warnings, warning]) };
+      await transaction.backupJob.update({ where: { id }, data });
+    });
   }
+
   /**
    * Commits restore point, its disks, their changeIds and the end of the backup in one transaction. Doing it again for a
    * completed backup returns the same point.
    * @throws `job_not_found`; `conflict` unless it is sealing; `invalid_argument` when the disks are not exactly its own
    */
-  async seal(_id: string, _o: SealRequest): Promise<RestorePointRecord> {
-    throw new Error('not built yet');
+  async seal(id: string, o: SealRequest): Promise<RestorePointRecord> {
+    return this.database.transaction(async (transaction) =>
+      sealBackup(transaction, await this.#row(transaction, id), o, this.database.now()),
+    );
   }
-  async find(_id: string): Promise<BackupRecord | undefined> {
-    throw new Error('not built yet');
+
+  async find(id: string): Promise<BackupRecord | undefined> {
+    const row = await this.database.run((client) =>
+      client.backupJob.findUnique({ where: { id }, include: withDisks }),
+    );
+    return row ? toBackupRecord(row) : undefined;
   }
+
   /** @throws `job_not_found` */
-  async get(_id: string): Promise<BackupRecord> {
-    throw new Error('not built yet');
+  async get(id: string): Promise<BackupRecord> {
+    const found = await this.find(id);
+    if (!found) throw jobNotFound(id);
+    return found;
   }
+
   /** Newest first. */
   async list(
-    _o?: PageRequest & {
+    o: PageRequest & {
       states?: readonly BackupState[];
       vmName?: string;
       contextId?: string;
       repositoryId?: string;
-    },
+    } = {},
   ): Promise<Page<BackupRecord>> {
-    throw new Error('not built yet');
+    const limit = pageLimit(o);
+    const before = pagePosition(o);
+    const rows = await this.database.run((client) =>
+      client.backupJob.findMany({
+        where: {
+          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
+          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
+          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
+          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
+          ...(before && {
+            OR: [{ createdAt: { lt: before.at } }, { createdAt: before.at, id: { lt: before.id } }],
+          }),
+        },
+        include: withDisks,
+        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+        take: limit + 1,
+      }),
+    );
+    return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toBackupRecord);
   }
+
   /** Every backup that has not ended, oldest first: the queue, and what a start reconciles. */
   async active(): Promise<BackupRecord[]> {
-    throw new Error('not built yet');
+    const rows = await this.database.run((client) =>
+      client.backupJob.findMany({
+        where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
+        include: withDisks,
+        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+      }),
+    );
+    return rows.map(toBackupRecord);
   }
+
   /** For metrics. */
   async countByState(): Promise<Record<BackupState, number>> {
-    throw new Error('not built yet');
+    const groups = await this.database.run((client) =>
+      client.backupJob.groupBy({ by: ['state'], _count: { _all: true } }),
+    );
+    const counts = new Map(groups.map((group) => [group.state, group._count._all]));
+    return Object.fromEntries(ALL_BACKUP_STATES.map((state) => [state, counts.get(state) ?? 0])) as Record<
+      BackupState,
+      number
+    >;
   }
+
+  async #row(transaction: Transaction, id: string) {
+    const row = await transaction.backupJob.findUnique({ where: { id }, include: withDisks });
+    if (!row) throw jobNotFound(id);
+    return row;
+  }
+}
+
+function jobNotFound(id: string): SendenseError {
+  return new SendenseError('job_not_found', `there is no backup ${printable(id)}`, {
+    context: { backup_id: id },
+  });
 }

@@ -1,14 +1,18 @@
+import { join } from 'node:path';
 import type { Logger } from '@sendense/runtime';
-import type { Audit } from './audit.js';
-import type { Backups } from './backups.js';
-import type { Cleanups } from './cleanups.js';
-import type { Nodes } from './nodes.js';
-import type { Repositories } from './repositories.js';
-import type { RestoreMounts } from './restore-mounts.js';
-import type { RestorePoints } from './restore-points.js';
-import type { Tokens } from './tokens.js';
-import type { Vcenters } from './vcenters.js';
-import type { Vms } from './vms.js';
+import { Audit } from './audit.js';
+import { Backups } from './backups.js';
+import { Cleanups } from './cleanups.js';
+import { CredentialKeys } from './credential-keys.js';
+import { Database } from './database.js';
+import { MIGRATIONS_FOLDER, readMigrations } from './migrate.js';
+import { Nodes } from './nodes.js';
+import { Repositories } from './repositories.js';
+import { RestoreMounts } from './restore-mounts.js';
+import { RestorePoints } from './restore-points.js';
+import { Tokens } from './tokens.js';
+import { Vcenters } from './vcenters.js';
+import { Vms } from './vms.js';
 
 export interface CatalogOptions {
   /** The hub's data directory: holds `catalog.db` and `credential.key`. */
@@ -16,6 +20,8 @@ export interface CatalogOptions {
   readonly log: Logger;
   /** @default () => new Date() */
   readonly now?: () => Date;
+  /** Where the migrations lie. @default those of this build */
+  readonly migrationsFolder?: string;
 }
 
 export interface Catalog extends AsyncDisposable {
@@ -37,8 +43,34 @@ export interface Catalog extends AsyncDisposable {
 
 /**
  * Opens the catalogue and brings its schema up to date. A second process (the hub's own commands) may open it meanwhile.
- * @throws `catalog_schema_newer`, `catalog_damaged`, `credentials_unreadable`, `permission_denied`
+ * @throws `catalog_schema_newer`, `catalog_damaged`, `credentials_unreadable`, `permission_denied`, `out_of_space`
  */
-export async function openCatalog(_options: CatalogOptions): Promise<Catalog> {
-  throw new Error('not built yet');
+export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
+  const { directory, log, now = () => new Date(), migrationsFolder = MIGRATIONS_FOLDER } = options;
+  const migrations = await readMigrations(migrationsFolder);
+  const database = await Database.open(join(directory, 'catalog.db'), { log, migrations, now });
+  try {
+    const inUse = await database.run((client) => client.vmwareCredential.count());
+    const keys = await CredentialKeys.open(join(directory, 'credential.key'), inUse);
+    return {
+      repositories: new Repositories(database),
+      nodes: new Nodes(database),
+      vcenters: new Vcenters(database, keys),
+      vms: new Vms(database),
+      backups: new Backups(database),
+      restorePoints: new RestorePoints(database),
+      restoreMounts: new RestoreMounts(database),
+      audit: new Audit(database),
+      tokens: new Tokens(database),
+      cleanups: new Cleanups(database),
+      schemaVersion: database.schemaVersion,
+      ping: async () => {
+        await database.run((client) => client.repository.findFirst({ select: { id: true } }));
+      },
+      [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await database[Symbol.asyncDispose]();
+    throw error;
+  }
 }

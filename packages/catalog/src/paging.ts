@@ -1,3 +1,5 @@
+import { SendenseError } from '@sendense/core';
+
 /** One page of a listing. */
 export interface Page<T> {
   readonly items: readonly T[];
@@ -10,4 +12,50 @@ export interface PageRequest {
   readonly limit?: number;
   /** From {@link Page.nextCursor}. Opaque. */
   readonly cursor?: string;
+}
+
+/** The row that a page ended with: the next one starts after it, whatever was added or removed meanwhile. */
+export interface Position {
+  readonly at: Date;
+  readonly id: string;
+}
+
+const MAX_LIMIT = 1000;
+
+/** @throws `invalid_argument` */
+export function pageLimit({ limit = 100 }: PageRequest): number {
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
+    throw new SendenseError('invalid_argument', `limit must be a whole number from 1 to ${MAX_LIMIT}`);
+  return limit;
+}
+
+/** @throws `invalid_argument` when the cursor is none of ours */
+export function pagePosition({ cursor }: PageRequest): Position | undefined {
+  if (cursor === undefined) return undefined;
+  const text = Buffer.from(cursor, 'base64url').toString('utf8');
+  const separator = text.indexOf(' ');
+  const at = new Date(Number(text.slice(0, separator)));
+  const id = text.slice(separator + 1);
+  if (separator < 1 || id === '' || Number.isNaN(at.getTime()) || encodePosition({ at, id }) !== cursor)
+    throw new SendenseError('invalid_argument', 'the cursor is not one that this API gave out');
+  return { at, id };
+}
+
+/** Cuts a page from rows of which one more than `limit` was asked for. */
+export function toPage<Row, T>(
+  rows: readonly Row[],
+  limit: number,
+  position: (row: Row) => Position,
+  record: (row: Row) => T,
+): Page<T> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(record),
+    nextCursor: rows.length > limit && last !== undefined ? encodePosition(position(last)) : undefined,
+  };
+}
+
+function encodePosition({ at, id }: Position): string {
+  return Buffer.from(`${at.getTime()} ${id}`).toString('base64url');
 }

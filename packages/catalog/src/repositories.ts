@@ -1,4 +1,15 @@
-export type RepositoryType = 'local';
+import { isAbsolute } from 'node:path';
+import { printable, SendenseError } from '@sendense/core';
+import { ACTIVE_BACKUP_STATES } from './backup-records.js';
+import { oneOf } from './columns.js';
+import { isUniqueViolation } from './database-errors.js';
+import type { Database } from './database.js';
+import type { Prisma } from './gen/sqlite/client.js';
+import { freeId } from './record-ids.js';
+import { MAX_PATH_LENGTH, requireText } from './text-limits.js';
+
+const REPOSITORY_TYPES = ['local'] as const;
+export type RepositoryType = (typeof REPOSITORY_TYPES)[number];
 
 export interface RepositoryRecord {
   /** `repo-local-<unix seconds>` */
@@ -12,24 +23,103 @@ export interface RepositoryRecord {
   readonly backupCount: number;
 }
 
+const withCount = { _count: { select: { restorePoints: true } } } satisfies Prisma.RepositoryInclude;
+
 export class Repositories {
-  /** @throws `already_exists` when the name or the path is taken */
-  async create(_o: { name: string; type: RepositoryType; path: string }): Promise<RepositoryRecord> {
-    throw new Error('not built yet');
+  constructor(private readonly database: Database) {}
+
+  /** @throws `already_exists` when the name or the path is taken, `invalid_argument` */
+  async create(o: { name: string; type: RepositoryType; path: string }): Promise<RepositoryRecord> {
+    const name = requireText('the name of a repository', o.name);
+    const path = requireText('the path of a repository', o.path, MAX_PATH_LENGTH);
+    if (!isAbsolute(path))
+      throw new SendenseError(
+        'invalid_argument',
+        `the path of a repository must be absolute: ${printable(path)}`,
+      );
+    const createdAt = this.database.now();
+    try {
+      return await this.database.transaction(async (transaction) => {
+        const wanted = `repo-${o.type}-${Math.floor(createdAt.getTime() / 1000)}`;
+        const id = await freeId(
+          wanted,
+          async (id) => (await transaction.repository.findUnique({ where: { id } })) !== null,
+        );
+        const data = { id, name, type: o.type, path, createdAt };
+        return toRecord(await transaction.repository.create({ data, include: withCount }));
+      });
+    } catch (error) {
+      for (const column of ['name', 'path'] as const) {
+        if (!isUniqueViolation(error, column)) continue;
+        throw new SendenseError(
+          'already_exists',
+          `there is already a repository with the ${column} ${printable(o[column])}`,
+          { cause: error, context: { [column]: o[column] } },
+        );
+      }
+      throw error;
+    }
   }
+
   /** In the order in which they were made. */
   async list(): Promise<RepositoryRecord[]> {
-    throw new Error('not built yet');
+    const rows = await this.database.run((client) =>
+      client.repository.findMany({ include: withCount, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] }),
+    );
+    return rows.map(toRecord);
   }
-  async find(_id: string): Promise<RepositoryRecord | undefined> {
-    throw new Error('not built yet');
+
+  async find(id: string): Promise<RepositoryRecord | undefined> {
+    const row = await this.database.run((client) =>
+      client.repository.findUnique({ where: { id }, include: withCount }),
+    );
+    return row ? toRecord(row) : undefined;
   }
+
   /** @throws `repository_not_found` */
-  async get(_id: string): Promise<RepositoryRecord> {
-    throw new Error('not built yet');
+  async get(id: string): Promise<RepositoryRecord> {
+    const found = await this.find(id);
+    if (!found) throw repositoryNotFound(id);
+    return found;
   }
+
   /** Forgets it; its files stay. @throws `repository_not_found`, `repository_in_use` while restore points or running backups need it */
-  async remove(_id: string): Promise<void> {
-    throw new Error('not built yet');
+  async remove(id: string): Promise<void> {
+    await this.database.transaction(async (transaction) => {
+      const row = await transaction.repository.findUnique({ where: { id }, include: withCount });
+      if (!row) throw repositoryNotFound(id);
+      const running = await transaction.backupJob.count({
+        where: { repositoryId: id, state: { in: [...ACTIVE_BACKUP_STATES] } },
+      });
+      const points = row._count.restorePoints;
+      if (points > 0 || running > 0) {
+        throw new SendenseError(
+          'repository_in_use',
+          `repository ${printable(row.name)} holds ${points} restore points and takes ${running} running backups: remove them first`,
+          { context: { repository_id: id, restore_points: points, running_backups: running } },
+        );
+      }
+      await transaction.repository.delete({ where: { id } });
+    });
   }
+}
+
+export function repositoryNotFound(id: string): SendenseError {
+  return new SendenseError(
+    'repository_not_found',
+    `there is no repository ${printable(id)}: list them with 'sendense repository list'`,
+    { context: { repository_id: id } },
+  );
+}
+
+function toRecord(row: Prisma.RepositoryGetPayload<{ include: typeof withCount }>): RepositoryRecord {
+  const { id, name, path, createdAt } = row;
+  return {
+    id,
+    name,
+    type: oneOf(REPOSITORY_TYPES, row.type, 'repository type'),
+    path,
+    createdAt,
+    backupCount: row._count.restorePoints,
+  };
 }

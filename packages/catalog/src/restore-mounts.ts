@@ -1,3 +1,5 @@
+import type { Database } from './database.js';
+
 export interface RestoreMountRecord {
   readonly id: string;
   readonly restorePointId: string;
@@ -9,7 +11,11 @@ export interface RestoreMountRecord {
 
 /** Open file-level restores: table `restore_mounts`. */
 export class RestoreMounts {
+  constructor(private readonly database: Database) {}
+
   async list(): Promise<RestoreMountRecord[]> {
-    throw new Error('not built yet');
+    return this.database.run((client) =>
+      client.restoreMount.findMany({ orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] }),
+    );
   }
 }

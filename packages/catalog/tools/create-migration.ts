@@ -7,7 +7,9 @@ import { migrationsFolder, schemaDifference } from './schema-engine.js';
 
 const name = process.argv[2] ?? '';
 if (!/^[a-z][a-z0-9_]{2,60}$/.test(name)) {
-  console.error('usage: create-migration NAME   (lower case letters, digits and _, such as add_restore_mounts)');
+  console.error(
+    'usage: create-migration NAME   (lower case letters, digits and _, such as add_restore_mounts)',
+  );
   process.exit(2);
 }
 const { script, differs } = await schemaDifference();

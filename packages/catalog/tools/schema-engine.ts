@@ -33,7 +33,10 @@ async function readSchema(): Promise<{ path: string; content: string }[]> {
   const folder = join(packageRoot, 'prisma');
   const names = (await readdir(folder)).filter((name) => name.endsWith('.prisma')).sort();
   return Promise.all(
-    names.map(async (name) => ({ path: join(folder, name), content: await readFile(join(folder, name), 'utf8') })),
+    names.map(async (name) => ({
+      path: join(folder, name),
+      content: await readFile(join(folder, name), 'utf8'),
+    })),
   );
 }
 

@@ -1,0 +1,89 @@
+import { SendenseError } from '@sendense/core';
+import type { SealRequest } from './backup-records.js';
+import type { BackupRow } from './backup-rows.js';
+import { toBigInt } from './columns.js';
+import type { Transaction } from './database.js';
+import { toPointRecord, withPointDisks, type RestorePointRecord } from './restore-points.js';
+
+/** See {@link Backups.seal}: everything in the caller's transaction. */
+export async function sealBackup(
+  transaction: Transaction,
+  row: BackupRow,
+  o: SealRequest,
+  sealedAt: Date,
+): Promise<RestorePointRecord> {
+  if (row.state === 'completed') {
+    const point = await transaction.restorePoint.findUnique({
+      where: { id: row.id },
+      include: withPointDisks,
+    });
+    if (point) return toPointRecord(point);
+  }
+  if (row.state !== 'sealing') {
+    throw new SendenseError('conflict', `${row.id} is ${row.state} and cannot be sealed`, {
+      context: { backup_id: row.id, state: row.state },
+    });
+  }
+  const disks = sealedDiskRows(row, o);
+  const point = await transaction.restorePoint.create({
+    data: {
+      id: row.id,
+      contextId: row.contextId,
+      vmName: row.vmName,
+      vmInstanceUuid: row.vmInstanceUuid,
+      repositoryId: row.repositoryId,
+      type: disks.some((disk) => disk.backupType === 'incremental') ? 'incremental' : 'full',
+      takenAt: o.takenAt,
+      sealedAt,
+      quiesced: row.quiesced ?? false,
+      manifestPath: o.manifestPath,
+      disks: { create: disks },
+    },
+    include: withPointDisks,
+  });
+  await transaction.backupDisk.updateMany({
+    where: { backupId: row.id, status: { not: 'skipped' } },
+    data: { status: 'completed' },
+  });
+  await transaction.backupJob.update({
+    where: { id: row.id },
+    data: { state: 'completed', endedAt: sealedAt, activeContextId: null },
+  });
+  return toPointRecord(point);
+}
+
+function sealedDiskRows(row: BackupRow, o: SealRequest) {
+  const taken = row.disks.filter((disk) => disk.status !== 'skipped');
+  const sealed = new Map(o.disks.map((disk) => [disk.diskKey, disk]));
+  if (taken.length === 0 || sealed.size !== o.disks.length || sealed.size !== taken.length)
+    throw notItsDisks(row);
+  return taken.map((disk) => {
+    const image = sealed.get(disk.diskKey);
+    if (!image) throw notItsDisks(row);
+    return {
+      diskNumber: disk.diskNumber,
+      diskId: disk.diskId,
+      diskKey: disk.diskKey,
+      label: disk.label,
+      backingUuid: disk.backingUuid,
+      capacityBytes: disk.capacityBytes,
+      backupType: disk.backupType,
+      reason: disk.reason,
+      changeId: disk.changeId,
+      parentPointId: disk.parentPointId,
+      imagePath: image.imagePath,
+      hashesPath: image.hashesPath ?? null,
+      bytesRead: disk.bytesDone,
+      storedBytes: toBigInt(image.storedBytes, 'storedBytes'),
+    };
+  });
+}
+
+function notItsDisks(row: BackupRow): SendenseError {
+  const keys = row.disks.filter((disk) => disk.status !== 'skipped').map((disk) => disk.diskKey);
+  return new SendenseError(
+    'invalid_argument',
+    `${row.id} can only be sealed with exactly its disks (${keys.join(', ')})`,
+    { context: { backup_id: row.id } },
+  );
+}
