@@ -108,6 +108,8 @@ export class ChildProcess implements AsyncDisposable {
       buffer: false,
       reject: false,
       cleanup: false,
+      // execa would kill it 5 s after any SIGTERM; terminate() below decides when.
+      forceKillAfterDelay: false,
       env: { ...options.env, [OWNER_VARIABLE]: options.owner },
       extendEnv: options.extendEnv ?? true,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -148,14 +150,17 @@ export class ChildProcess implements AsyncDisposable {
     });
   }
 
-  /** SIGTERM, then SIGKILL after the time limit; returns once the process is gone. */
-  async terminate(): Promise<ChildExit> {
+  /**
+   * SIGTERM, then SIGKILL after the time limit; returns once the process is gone.
+   * @param timeoutMs instead of the options' limit: for a process that still has data to write
+   */
+  async terminate(timeoutMs = this.#timeoutMs): Promise<ChildExit> {
     this.#terminating = true;
     if (this.#exit) return this.#exit;
     this.#subprocess.kill('SIGTERM');
     const stop = new AbortController();
     try {
-      const late = delay(this.#timeoutMs, stop.signal).then(
+      const late = delay(timeoutMs, stop.signal).then(
         () => this.#subprocess.kill('SIGKILL'),
         () => false,
       );
