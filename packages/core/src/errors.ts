@@ -162,7 +162,7 @@ export function errorCode(error: unknown): ErrorCode {
 /** Makes a SendenseError of any thrown thing; ours pass through unchanged, an abort becomes `cancelled`. */
 export function toSendenseError(error: unknown, fallback: ErrorCode = 'internal'): SendenseError {
   if (error instanceof SendenseError) return error;
-  if (error instanceof Error) {
+  if (isError(error)) {
     if (error.name === 'AbortError') {
       return error.cause instanceof SendenseError
         ? error.cause
@@ -170,12 +170,25 @@ export function toSendenseError(error: unknown, fallback: ErrorCode = 'internal'
     }
     if (error.name === 'TimeoutError')
       return new SendenseError('timeout', error.message, { cause: error, retryable: true });
-    const systemCode = 'code' in error ? error.code : undefined;
+    const systemCode = systemErrorCode(error);
     if (systemCode === 'ENOSPC' || systemCode === 'EDQUOT')
       return new SendenseError('out_of_space', error.message, { cause: error });
     return new SendenseError(fallback, error.message, { cause: error });
   }
   return new SendenseError(fallback, String(error));
+}
+
+/** The code of a failed system call: `ENOENT`, `EACCES`, `EADDRINUSE`, …; undefined for anything else. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!isError(error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  return /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined;
+}
+
+/** `instanceof Error` does not know the errors of another realm: Node's own, seen from a test's sandbox, are such. */
+function isError(value: unknown): value is Error {
+  return (
+    typeof value === 'object' && value !== null && 'name' in value && 'message' in value && 'stack' in value
+  );
 }
 
 /** Throws the signal's reason as a SendenseError (`cancelled` unless the reason is one of ours). */

@@ -32,7 +32,7 @@ function before(number: number, key: number, overrides: Partial<PreviousDisk> = 
     changeId: `52 aa bb/${key}`,
     imagePath: `ctx/disk-${number}/old.qcow2`,
     type: 'full',
-    storedBytes: 1000,
+    bytesRead: 1000,
     ...overrides,
   };
 }
@@ -143,11 +143,11 @@ describe('planDisks', () => {
     );
   });
 
-  it('expects as much as the last backup of the same type took, and otherwise all of it', () => {
+  it('expects as much as the last backup of the same type read, and otherwise all of it', () => {
     const last = [
       before(0, 2000),
-      before(1, 2001, { type: 'incremental', storedBytes: 77 }),
-      before(2, 2002, { type: 'incremental', storedBytes: 5 * GIB }),
+      before(1, 2001, { type: 'incremental', bytesRead: 77 }),
+      before(2, 2002, { type: 'incremental', bytesRead: 5 * GIB }),
     ];
     const disks = [disk(0, 2000), disk(1, 2001), disk(2, 2002)];
     const planned = planDisks(request({ disks, ...previous(...last) })).disks;

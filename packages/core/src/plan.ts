@@ -36,8 +36,8 @@ export interface PreviousDisk {
   /** Of the image, relative to the repository. */
   readonly imagePath: string;
   readonly type: 'full' | 'incremental';
-  /** What the image takes: the best guess at the next one of the same type. */
-  readonly storedBytes: number;
+  /** From the source: the best guess at the next one of the same type. */
+  readonly bytesRead: number;
   /** Its file is not where it should be. @default false */
   readonly missing?: boolean;
 }
@@ -128,7 +128,7 @@ export function planDisks(request: PlanRequest): DisksPlan {
 function planDisk(request: PlanRequest, disk: VmDisk): DiskPlan {
   const before = request.previous?.disks.find((candidate) => candidate.number === disk.number);
   const decision = decide(request, disk, before);
-  const expectedBytes = before?.type === decision.type ? before.storedBytes : disk.capacityBytes;
+  const expectedBytes = before?.type === decision.type ? before.bytesRead : disk.capacityBytes;
   const { diskId, number, key, label, backingUuid, capacityBytes } = disk;
   return {
     diskId,
