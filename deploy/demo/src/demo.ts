@@ -1,9 +1,8 @@
 import { delay } from '@sendense/runtime';
+import { NODE_NAME, Stage, startLab, startPair, type Constellation } from '@sendense/stage';
 import { makeGuestDisk, PARTITION_OFFSET, type GuestDisk } from './guest-disks.js';
 import { nextSteps } from './next-steps.js';
 import { countLeftovers, proveDisk, type BackupAnswer, type DiskProof } from './proof.js';
-import { NODE_NAME, startLab, startPair, type Constellation } from './sendense.js';
-import { Stage } from './stage.js';
 
 const VM = 'pgtest1';
 

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { toSendenseError } from '@sendense/core';
 import { runDemo } from './demo.js';
-import { Stage } from './stage.js';
+import { Stage } from '@sendense/stage';
 
 const HELP = `usage: ./dev demo [--keep | --stop] [--dir DIRECTORY]
 

@@ -1,5 +1,4 @@
-import type { Constellation } from './sendense.js';
-import type { Stage } from './stage.js';
+import type { Constellation, Stage } from '@sendense/stage';
 
 /** Commands to try by hand. */
 export function nextSteps(

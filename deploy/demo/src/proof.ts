@@ -1,8 +1,7 @@
 import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { execa } from 'execa';
 import { checkFileSystem } from './guest-disks.js';
-import type { Constellation } from './sendense.js';
-import type { Stage } from './stage.js';
+import type { Constellation, Stage } from '@sendense/stage';
 
 export interface BackupAnswer {
   readonly backup_id: string;
