@@ -1,9 +1,9 @@
-import { chmod, readFile } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
-import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
-import { descriptorSetUrl, NodeServiceService } from '@sendense/contracts';
+import { HealthImplementation } from 'grpc-health-check';
+import { fileDescriptors, NodeServiceService } from '@sendense/contracts';
 import type { Logger } from '@sendense/runtime';
 import { nodeService, type RpcContext } from './rpc/index.js';
 
@@ -18,8 +18,11 @@ export async function startServer(context: RpcContext, socketPath: string): Prom
   const server = new Server({ 'grpc.max_send_message_length': -1 });
   server.addService(NodeServiceService, nodeService(context));
   new HealthImplementation({ '': 'SERVING', 'sendense.node.v1.NodeService': 'SERVING' }).addToServer(server);
-  const contracts = loadFileDescriptorSetFromBuffer(await readFile(descriptorSetUrl));
-  new ReflectionService({ ...contracts, ...loadSync(healthProtoPath) }).addToServer(server);
+  // Of a package definition, reflection reads the encoded files and nothing else.
+  const contracts = {
+    contracts: { fileDescriptorProtos: fileDescriptors() },
+  } as unknown as PackageDefinition;
+  new ReflectionService(contracts).addToServer(server);
   await bind(server, socketPath);
   await chmod(socketPath, 0o600);
   context.log.info({ socketPath }, 'gRPC server listens');
