@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { temporaryDirectory } from '@sendense/runtime/testing';
@@ -70,6 +70,7 @@ export class ScriptedVCenter implements AsyncDisposable {
   /** Bytes of application data that arrived, whoever sent them. */
   bytesReceived = 0;
   connections = 0;
+  openConnections = 0;
   /** Properties by moref and path, as `val` elements. */
   readonly objects = new Map<string, { type: string; properties: Record<string, string> }>();
   readonly #handlers = new Map<string, Handler>();
@@ -83,14 +84,18 @@ export class ScriptedVCenter implements AsyncDisposable {
     readonly thumbprints: Thumbprints,
   ) {
     server.on('request', (request, response) => void this.#serve(request, response));
-    server.on('secureConnection', (socket: TLSSocket) => {
+    server.on('connection', (socket: Socket) => {
       this.connections++;
+      this.openConnections++;
+      socket.once('close', () => this.openConnections--);
+    });
+    server.on('secureConnection', (socket: TLSSocket) => {
       socket.on('data', (chunk: Buffer) => (this.bytesReceived += chunk.length));
       socket.on('error', () => undefined);
     });
   }
 
-  static async start(): Promise<ScriptedVCenter> {
+  static async start(port = 0): Promise<ScriptedVCenter> {
     const folder = temporaryDirectory('scripted-vcenter');
     const key = join(folder.path, 'key.pem');
     const certificate = join(folder.path, 'certificate.pem');
@@ -107,7 +112,7 @@ export class ScriptedVCenter implements AsyncDisposable {
     execFileSync('openssl', ['req', ...options, '-keyout', key, '-out', certificate], { stdio: 'ignore' });
     const cert = readFileSync(certificate, 'utf8');
     const server = createServer({ key: readFileSync(key), cert, keepAliveTimeout: 60_000 });
-    server.listen(0, '127.0.0.1');
+    server.listen(port, '127.0.0.1');
     await once(server, 'listening');
     const parsed = new X509Certificate(cert);
     return new ScriptedVCenter(server, folder, { sha256: parsed.fingerprint256, sha1: parsed.fingerprint });

@@ -1,7 +1,7 @@
-import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
+import { SendenseError, throwIfAborted } from '@sendense/core';
 import type { Endpoint } from './endpoint.js';
 
-const UNREACHABLE: Record<string, string> = {
+const UNREACHABLE: Readonly<Partial<Record<string, string>>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'the connection was reset',
   ECONNABORTED: 'the connection was aborted',
@@ -37,15 +37,12 @@ export function protocolFailure(endpoint: Endpoint, why: string, cause?: unknown
 export function transportFailure(endpoint: Endpoint, error: unknown, signal?: AbortSignal): SendenseError {
   throwIfAborted(signal);
   if (error instanceof SendenseError) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  // Node tries every address of a name and collects what went wrong with each.
-  if (error instanceof AggregateError && error.errors.length > 0) {
-    return transportFailure(endpoint, error.errors[0], signal);
-  }
-  if (code in UNREACHABLE) return unreachable(endpoint, UNREACHABLE[code] ?? code, error);
+  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
+  const known = UNREACHABLE[code];
+  if (known !== undefined) return unreachable(endpoint, known, error);
   if (code.startsWith('HPE_')) return protocolFailure(endpoint, 'the answer is no HTTP', error);
   if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS')) {
     return protocolFailure(endpoint, `the TLS handshake failed (${code})`, error);
   }
-  return toSendenseError(error, 'vcenter_unreachable');
+  return unreachable(endpoint, error instanceof Error ? error.message : String(error), error);
 }
