@@ -63,7 +63,7 @@ export async function backUpByHand(options: ByHandOptions, env: NodeJS.ProcessEn
   const events = new EventLog();
   const ports = {
     log,
-    enterPhase: () => undefined,
+    enterPhase: () => Promise.resolve(),
     emit: (event: Parameters<EventLog['append']>[0]) => view.show(events.append(event)),
   };
   await runJob(spec, ports, stop.signal);

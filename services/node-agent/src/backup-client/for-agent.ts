@@ -1,6 +1,6 @@
 import { SendenseError } from '@sendense/core';
 import { createLogger } from '@sendense/runtime';
-import { runJob } from './job.js';
+import { runJob, type JobPorts } from './job.js';
 import type { AgentMessage, ClientMessage } from './spec.js';
 import { stopOnSignals } from './stop-on-signals.js';
 
@@ -20,7 +20,7 @@ export async function runForAgent(): Promise<void> {
   const started = Promise.withResolvers<AgentMessage & { type: 'start' }>();
   process.on('message', (message: AgentMessage) => {
     if (message.type === 'start') started.resolve(message);
-    else stop.abort(new SendenseError('cancelled', `cancelled: ${message.reason}`));
+    else stop.abort(new SendenseError(message.code, message.message));
   });
   process.once('disconnect', () => {
     const reason = new SendenseError('shutting_down', 'sendense-node has ended');
@@ -31,21 +31,23 @@ export async function runForAgent(): Promise<void> {
   const log = createLogger({ service: 'sendense-backup-client', level: logLevel }).child({
     jobId: spec.jobId,
   });
-  let sent = Promise.resolve();
-  const send = (message: ClientMessage) => {
-    sent = new Promise((resolve) => {
-      // A message that nobody takes any more is lost with its reader: the disconnect above has stopped the job.
-      if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
+  // In order, so that the last one is the last. What nobody takes any more is lost with its reader, and the disconnect
+  // above has stopped the job.
+  const send = (message: ClientMessage) =>
+    new Promise<void>((resolve) => {
+      if (process.connected && process.send) process.send(message, undefined, undefined, () => resolve());
       else resolve();
     });
-  };
-  const ports = {
+  let lastSent = Promise.resolve();
+  const ports: JobPorts = {
     log,
-    emit: (event: (ClientMessage & { type: 'event' })['event']) => send({ type: 'event', event }),
-    enterPhase: (phase: (ClientMessage & { type: 'phase' })['phase']) => send({ type: 'phase', phase }),
+    emit: (event) => {
+      lastSent = send({ type: 'event', event });
+    },
+    enterPhase: (phase) => send({ type: 'phase', phase }),
   };
   await runJob(spec, ports, stop.signal);
-  await sent;
+  await lastSent;
   if (process.connected) process.disconnect();
   setTimeout(() => process.exit(), LINGER_MS).unref();
 }

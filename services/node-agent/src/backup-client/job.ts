@@ -14,7 +14,8 @@ import { sweepBeforeBackup } from './sweep-before.js';
 export interface JobPorts {
   readonly log: Logger;
   readonly emit: (event: JobEventBody) => void;
-  readonly enterPhase: (phase: JobPhase) => void;
+  /** Settles when the agent has it in hand: only then may the phase begin. Never rejects. */
+  readonly enterPhase: (phase: JobPhase) => Promise<void>;
 }
 
 /** One backup, from login to the end of its snapshot. The last event is `finished` or `failed`; never rejects. */
@@ -31,7 +32,7 @@ export async function runJob(spec: JobSpec, ports: JobPorts, signal: AbortSignal
 
 async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Promise<JobFinished> {
   const { log, emit, enterPhase } = ports;
-  enterPhase('preparing');
+  await enterPhase('preparing');
   await using owned = new OwnedStack(log);
   const delivery = owned.use('connections to the hub', await openDelivery(spec, log, signal));
   const vcenter = owned.use('vCenter session', await connectVSphere({ ...spec.vcenter, log, signal }));
@@ -40,13 +41,13 @@ async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Prom
   const foreignSnapshots = await sweepBeforeBackup(vcenter, spec, ports);
   throwIfAborted(signal);
   // Starting change tracking takes a snapshot too.
-  enterPhase('creating_snapshot');
+  await enterPhase('creating_snapshot');
   const tracking = await prepareChangeTracking(vcenter, vm, spec, ports, signal);
   emit({ $case: 'changeTracking', value: tracking });
   const totals = await withSnapshot({ vcenter, spec, foreignSnapshots, ports }, signal, (snapshot) =>
     copyDisks({ spec, ports, delivery, vcenter, snapshot, foreignSnapshots, tracking }, signal),
   );
-  enterPhase('ending');
+  await enterPhase('ending');
   return totals;
 }
 

@@ -41,10 +41,10 @@ export async function withSnapshot<T>(
   try {
     const disks = await vcenter.snapshotDisks(created.moref);
     announce(context, created, disks);
-    ports.enterPhase('copying');
+    await ports.enterPhase('copying');
     return await work({ moref: created.moref, disks });
   } finally {
-    ports.enterPhase('removing_snapshot');
+    await ports.enterPhase('removing_snapshot');
     await release(context, created.moref);
   }
 }

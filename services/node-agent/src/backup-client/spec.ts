@@ -76,7 +76,7 @@ export type Delivery =
 /** From the agent to its backup client. */
 export type AgentMessage =
   | { readonly type: 'start'; readonly spec: JobSpec; readonly logLevel: LogLevel }
-  | { readonly type: 'cancel'; readonly reason: string };
+  | { readonly type: 'stop'; readonly code: 'cancelled' | 'shutting_down'; readonly message: string };
 
 /**
  * What a job is doing. While it creates or removes a snapshot, killing it would only leave that to somebody else.

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { SendenseError } from '@sendense/core';
+import { toSendenseError, type SendenseError } from '@sendense/core';
 import { ChildProcess, delay, processesOwnedBy, type Logger, type LogLevel } from '@sendense/runtime';
 import { REMOVE_DEADLINE_MS } from '../backup-client/snapshot.js';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';
@@ -77,7 +77,8 @@ export async function runBackupClient(
       client.ipc.send(message, (error) => error && log.debug({ error }, 'not delivered'));
   };
   const onAbort = () => {
-    send({ type: 'cancel', reason: signal.reason instanceof Error ? signal.reason.message : 'stopped' });
+    const { code, message } = toSendenseError(signal.reason);
+    send({ type: 'stop', code: code === 'shutting_down' ? code : 'cancelled', message });
     patience.start();
   };
   send({ type: 'start', spec, logLevel: options.logLevel });

@@ -68,7 +68,9 @@ async function backUp(
     signal,
   );
   if (end.last) return end.last;
-  for (const event of await sweepAfterDeath(spec, end.phase, log)) events.append(event);
+  // Before that phase nothing was touched.
+  if (end.phase !== 'preparing')
+    for (const event of await sweepAfterDeath(spec, end.phase, log)) events.append(event);
   return { $case: 'failed', value: toErrorDetail(deathCause(end, signal)) };
 }
 
