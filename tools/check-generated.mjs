@@ -5,7 +5,10 @@ import { execFileSync } from 'node:child_process';
 
 const root = resolve(import.meta.dirname, '..');
 const drift = resolve(root, 'packages/catalog/dist/tools/check-drift.js');
-const tracked = execFileSync('git', ['ls-files', 'packages/*/src/gen', 'packages/*/dist'], { cwd: root, encoding: 'utf8' }).trim();
+const tracked = execFileSync('git', ['ls-files', 'packages/*/src/gen', 'packages/*/dist'], {
+  cwd: root,
+  encoding: 'utf8',
+}).trim();
 if (tracked !== '') {
   console.error(`generated files are committed:\n${tracked}`);
   process.exitCode = 1;

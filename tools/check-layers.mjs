@@ -46,7 +46,8 @@ for (const top of ['packages', 'services']) {
     for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
       if (!file.endsWith('.ts') || /(^|\/)(dist|node_modules|gen)\//.test(file)) continue;
       const text = readFileSync(join(folder, file), 'utf8');
-      const production = file.startsWith(`src${sep}`) && !file.endsWith('.test.ts');
+      const production =
+        file.startsWith(`src${sep}`) && !file.endsWith('.test.ts') && !/(^|\/)testing(\.ts|\/)/.test(file);
       for (const [, specifier] of text.matchAll(/(?:from|import\()\s*'([^']+)'/g)) {
         if (specifier.startsWith('.')) {
           const target = resolve(folder, file, '..', specifier);
