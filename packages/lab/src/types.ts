@@ -213,7 +213,7 @@ export interface Lab extends AsyncDisposable {
   vms(): LabVm[];
   removeVm(vm: string): Promise<void>;
   setPower(vm: string, state: PowerState): Promise<void>;
-  setTools(vm: string, state: ToolsState): void;
+  setTools(vm: string, state: ToolsState): Promise<void>;
 
   /** @throws `invalid_argument` when it reaches beyond the end of the disk */
   guestWrite(vm: string, diskKey: number, write: GuestWrite | readonly GuestWrite[]): Promise<void>;

@@ -1,0 +1,69 @@
+import type { Extent } from '@sendense/core';
+import type { LabContext } from '../context.js';
+import { inSnapshots } from '../model/devices.js';
+import { newTrackingId } from '../model/ids.js';
+import type { DiskState, TrackingState, VmState } from '../model/state.js';
+import { layersOf } from '../model/vmdks.js';
+
+/** Starts tracking where it is enabled and does not run yet: what a stun does. */
+export function startTracking(vm: VmState): void {
+  if (!vm.changeTrackingEnabled) return;
+  for (const disk of vm.disks) {
+    if (inSnapshots(disk)) disk.tracking ??= newTracking(vm);
+  }
+}
+
+export function stopTracking(vm: VmState): void {
+  for (const disk of vm.disks) delete disk.tracking;
+}
+
+/** Every changeId so far becomes stale. */
+export function resetTracking(vm: VmState, diskKey?: number): void {
+  for (const disk of vm.disks) {
+    if (disk.tracking && (diskKey === undefined || disk.key === diskKey)) disk.tracking = newTracking(vm);
+  }
+}
+
+function newTracking(vm: VmState): TrackingState {
+  return { id: newTrackingId(), epoch: 1, allocatedKnown: vm.allocatedKnown };
+}
+
+export function enableTracking(vm: VmState, enabled: boolean): void {
+  if (enabled === vm.changeTrackingEnabled) return;
+  vm.changeTrackingEnabled = enabled;
+  vm.allocatedKnown = enabled && vm.snapshots.length === 0;
+  if (!enabled) stopTracking(vm);
+}
+
+/** What a disk's guest is about to write belongs to the current epoch. */
+export async function recordChange(context: LabContext, disk: DiskState, extent: Extent): Promise<void> {
+  if (!disk.tracking) return;
+  const log = await context.changeLogs.of(disk.tracking);
+  await log.record(disk.tracking.epoch, extent);
+}
+
+/** What was written after the end of epoch `after`, up to the end of the tracking's own. */
+export async function changedSince(
+  context: LabContext,
+  tracking: TrackingState,
+  after: number,
+  sizeBytes: number,
+): Promise<Extent[]> {
+  const log = await context.changeLogs.of(tracking);
+  return log.changed(after, tracking.epoch, sizeBytes);
+}
+
+export async function allocatedAreas(
+  context: LabContext,
+  vm: VmState,
+  disk: { readonly fileName: string; readonly sizeBytes: number },
+): Promise<Extent[]> {
+  const chain = await context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
+  const merged: { offset: number; length: number }[] = [];
+  for (const { offset, length } of chain.allocated()) {
+    const last = merged.at(-1);
+    if (last && last.offset + last.length === offset) last.length += length;
+    else merged.push({ offset, length });
+  }
+  return merged;
+}

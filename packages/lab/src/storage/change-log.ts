@@ -1,0 +1,78 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Extent } from '@sendense/core';
+import { CHUNK_GRAINS, GRAIN_BYTES, GrainMap } from './grain-map.js';
+import { grainsOf } from './layer.js';
+
+/**
+ * Which grains of a disk were written in which epoch. One sparse map for each epoch, so that what changed between two
+ * snapshots is the union of the epochs between them, whatever was written later.
+ */
+export class ChangeLog {
+  readonly #epochs = new Map<number, GrainMap>();
+
+  private constructor(
+    private readonly directory: string,
+    private readonly id: string,
+  ) {}
+
+  /** @param id names the tracking's files: a changeId's first part as one path component */
+  static async open(directory: string, id: string): Promise<ChangeLog> {
+    await mkdir(directory, { recursive: true });
+    const log = new ChangeLog(directory, id);
+    for (const file of await readdir(directory)) {
+      const match = file.startsWith(`${id}.`) ? /\.(\d+)\.map$/.exec(file) : null;
+      if (match) log.#epochs.set(Number(match[1]), await GrainMap.load(join(directory, file)));
+    }
+    return log;
+  }
+
+  async record(epoch: number, { offset, length }: Extent): Promise<void> {
+    if (length === 0) return;
+    let map = this.#epochs.get(epoch);
+    if (!map) {
+      map = await GrainMap.create(this.#path(epoch), 0);
+      this.#epochs.set(epoch, map);
+    }
+    const first = Math.floor(offset / GRAIN_BYTES);
+    await map.set(first, grainsOf(offset + length) - first, 1);
+  }
+
+  /** No more is written in this epoch: its file need not stay open. */
+  async finish(epoch: number): Promise<void> {
+    await this.#epochs.get(epoch)?.close();
+  }
+
+  /** Whole grains, cut at the disk's end: written after the end of epoch `after`, up to the end of `upTo`. */
+  changed(after: number, upTo: number, sizeBytes: number): Extent[] {
+    const maps = [...this.#epochs].filter(([epoch]) => epoch > after && epoch <= upTo).map(([, map]) => map);
+    const numbers = [...new Set(maps.flatMap((map) => map.chunkNumbers()))].sort((a, b) => a - b);
+    const changed: { offset: number; length: number }[] = [];
+    for (const number of numbers) {
+      const chunks = maps.map((map) => map.chunk(number));
+      for (let at = 0; at < CHUNK_GRAINS; at++) {
+        if (!chunks.some((chunk) => chunk[at] !== 0)) continue;
+        const offset = (number * CHUNK_GRAINS + at) * GRAIN_BYTES;
+        if (offset >= sizeBytes) break;
+        const length = Math.min(GRAIN_BYTES, sizeBytes - offset);
+        const last = changed.at(-1);
+        if (last && last.offset + last.length === offset) last.length += length;
+        else changed.push({ offset, length });
+      }
+    }
+    return changed;
+  }
+
+  async close(): Promise<void> {
+    for (const map of this.#epochs.values()) await map.close();
+  }
+
+  async discard(): Promise<void> {
+    for (const map of this.#epochs.values()) await map.discard();
+    this.#epochs.clear();
+  }
+
+  #path(epoch: number): string {
+    return join(this.directory, `${this.id}.${epoch}.map`);
+  }
+}
