@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { toSendenseError } from '@sendense/core';
 import type { Setting } from '@sendense/runtime';
 
-/** Runs a program to its end: a failure is one line on stderr; the exit code is 2 for a wrong call, else 1. */
+/** Runs a program to its end: a failure is one line on stderr; the exit code is 2 for a wrong call or setting, else 1. */
 export async function runProgram(program: Command): Promise<void> {
   try {
     await program.parseAsync();

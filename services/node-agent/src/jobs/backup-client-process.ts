@@ -8,10 +8,17 @@ import type { JobEventBody } from './event-log.js';
 
 const ENTRY = fileURLToPath(new URL('../backup-client/main.js', import.meta.url));
 
-/** How long a client may go on in one phase after it was asked to stop, before it is made to. */
-const PATIENCE_MS = 15_000;
-/** Removing a snapshot has its own deadline in the client; this one is for a client that hangs there. */
-const SNAPSHOT_PATIENCE_MS = REMOVE_DEADLINE_MS + 5 * 60_000;
+/**
+ * How long a client may go on in each phase after it was asked to stop, before it is made to. Creating and removing a
+ * snapshot have deadlines of their own in the client; here it is for a client that hangs there.
+ */
+const PATIENCE_MS: Readonly<Record<JobPhase, number>> = {
+  preparing: 5000,
+  creating_snapshot: REMOVE_DEADLINE_MS + 5 * 60_000,
+  copying: 15_000,
+  removing_snapshot: REMOVE_DEADLINE_MS + 5 * 60_000,
+  ending: 15_000,
+};
 /** How long a client may take to end after its last event. */
 const FAREWELL_MS = 5000;
 
@@ -115,9 +122,7 @@ class Patience implements Disposable {
 
   enter(phase: JobPhase): void {
     this.#phase = phase;
-    if (!this.#stopping) return;
-    const withSnapshot = phase === 'creating_snapshot' || phase === 'removing_snapshot';
-    this.#arm(withSnapshot ? SNAPSHOT_PATIENCE_MS : PATIENCE_MS);
+    if (this.#stopping) this.#arm(PATIENCE_MS[phase]);
   }
 
   farewell(): void {
