@@ -195,13 +195,13 @@ export function inventoryPath(vm: LabVm): string {
   return ['', 'Datacenter', 'vm', ...(vm.folder === '' ? [] : [vm.folder]), vm.name].join('/');
 }
 
+type AnyEvent = NonNullable<JobEvent['event']>;
+type Kind = AnyEvent['$case'];
+type ValueOf<K extends Kind> = Extract<AnyEvent, { $case: K }>['value'];
+
 /** The events of one kind. */
-export function eventsOf<Case extends NonNullable<JobEvent['event']>['$case']>(
-  events: readonly JobEvent[],
-  kind: Case,
-): Extract<JobEvent['event'], { $case: Case }>['value'][] {
-  type Wanted = Extract<JobEvent['event'], { $case: Case }>;
-  return events.flatMap(({ event }) => (event?.$case === kind ? [(event as Wanted).value] : []));
+export function eventsOf<K extends Kind>(events: readonly JobEvent[], kind: K): ValueOf<K>[] {
+  return events.flatMap(({ event }) => (event?.$case === kind ? [event.value as ValueOf<K>] : []));
 }
 
 /** Processes that run a command whose line holds this text. */
