@@ -53,6 +53,7 @@ export const ERROR_KINDS = {
   credentials_unreadable: 'failed_precondition',
   data_directory_in_use: 'failed_precondition',
   backup_already_running: 'failed_precondition',
+  hub_restarted: 'aborted',
   vm_not_protected: 'not_found',
   manifest_invalid: 'data_loss',
   block_hashes_invalid: 'data_loss',
