@@ -1,5 +1,10 @@
-import { SendenseError } from '@sendense/core';
-import type { BackupRunsDependencies } from './dependencies.js';
+import { OwnedStack } from '@sendense/runtime';
+import { ActiveBackupRuns } from './backup-runs.js';
+import { DEFAULT_TIMING, type BackupRunsDependencies } from './dependencies.js';
+import { PortPool } from './ports.js';
+import { BackupQueue } from './queue.js';
+import { Reaper } from './reaper.js';
+import { reconcile } from './reconcile.js';
 import type { BackupRuns } from './types.js';
 
 export {
@@ -31,5 +36,15 @@ export type {
  * other child process with this owner is started (the tunnel's workers too): it cannot tell them from orphans.
  */
 export async function createBackupRuns(dependencies: BackupRunsDependencies): Promise<BackupRuns> {
-  throw new SendenseError('internal', `not yet: ${dependencies.owner}`);
+  const timing = { ...DEFAULT_TIMING, ...dependencies.timing };
+  const log = dependencies.log.child({ part: 'runs' });
+  await using started = new OwnedStack(log);
+  const reaper = started.use('reaper', new Reaper({ ...dependencies, timing, log }));
+  await reconcile({ ...dependencies, reaper, log });
+  reaper.start();
+  const pool = new PortPool({ range: dependencies.config.nbdPorts, log });
+  const queue = new BackupQueue({ limits: dependencies.config.limits, pool, log });
+  // From here on the runs own the reaper.
+  started.move();
+  return new ActiveBackupRuns({ ...dependencies, timing, log, reaper, pool, queue });
 }

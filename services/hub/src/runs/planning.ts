@@ -1,8 +1,15 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Catalog, RestorePointRecord, VmRecord } from '@sendense/catalog';
+import type { Catalog, VmRecord } from '@sendense/catalog';
 import type { VCenterConnection } from '@sendense/contracts';
-import { planDisks, printable, SendenseError, type PreviousPoint } from '@sendense/core';
+import {
+  planDisks,
+  printable,
+  SendenseError,
+  toSendenseError,
+  type PreviousPoint,
+  type VmDisk,
+} from '@sendense/core';
 import { toDiscoveredVm } from '../vcenters/discovered-vm.js';
 import type { BackupRunsDependencies, UsableRepository } from './dependencies.js';
 import type { BackupPlan, BackupRequest } from './types.js';
@@ -47,15 +54,12 @@ export async function planBackup(
   vm: VmRecord,
   repository: UsableRepository,
 ): Promise<BackupPlan> {
-  const latest =
-    request.type === 'full'
-      ? undefined
-      : await catalog.restorePoints.latest(request.contextId, request.repositoryId);
+  const previous = await latestPoint(catalog, request);
   const { disks, skipped } = planDisks({
     vmName: vm.name,
     type: request.type,
-    disks: vm.disks.map((disk) => ({ ...disk, number: disk.diskNumber, key: disk.diskKey })),
-    previous: latest && (await previousPoint(latest, repository)),
+    disks: asPlanned(vm),
+    previous: previous && (await withMissing(previous, repository)),
   });
   return {
     contextId: request.contextId,
@@ -70,23 +74,69 @@ export async function planBackup(
   };
 }
 
-async function previousPoint(
-  point: RestorePointRecord,
+/**
+ * The plan by what the catalogue knows, without looking at anything else: what is shown until the backup's turn has come
+ * and it is planned for good. Empty when the catalogue knows of no disk to back up.
+ */
+export async function planKnown(
+  catalog: Catalog,
+  request: BackupRequest,
+  vm: VmRecord,
+): Promise<Pick<BackupPlan, 'disks' | 'skippedDisks'>> {
+  try {
+    const { disks, skipped } = planDisks({
+      vmName: vm.name,
+      type: request.type,
+      disks: asPlanned(vm),
+      previous: await latestPoint(catalog, request),
+    });
+    return { disks, skippedDisks: skipped };
+  } catch (error) {
+    if (toSendenseError(error).code !== 'vm_has_no_disks') throw error;
+    return { disks: [], skippedDisks: [] };
+  }
+}
+
+function asPlanned(vm: VmRecord): VmDisk[] {
+  return vm.disks.map(({ diskNumber, diskKey, ...disk }) => ({ ...disk, number: diskNumber, key: diskKey }));
+}
+
+async function latestPoint(
+  catalog: Catalog,
+  { type, contextId, repositoryId }: BackupRequest,
+): Promise<PreviousPoint | undefined> {
+  if (type === 'full') return undefined;
+  const point = await catalog.restorePoints.latest(contextId, repositoryId);
+  return (
+    point && {
+      id: point.id,
+      disks: point.disks.map(({ diskNumber, diskKey, backupType, ...disk }) => ({
+        ...disk,
+        number: diskNumber,
+        key: diskKey,
+        type: backupType,
+      })),
+    }
+  );
+}
+
+/** With those images marked that are not in the repository any more. */
+async function withMissing(
+  { id, disks }: PreviousPoint,
   repository: UsableRepository,
 ): Promise<PreviousPoint> {
-  const exists = async (path: string) =>
+  const missing = (path: string) =>
     access(path).then(
-      () => true,
       () => false,
+      () => true,
     );
-  const disks = await Promise.all(
-    point.disks.map(async (disk) => ({
-      ...disk,
-      number: disk.diskNumber,
-      key: disk.diskKey,
-      type: disk.backupType,
-      missing: !(await exists(join(repository.path, disk.imagePath))),
-    })),
-  );
-  return { id: point.id, disks };
+  return {
+    id,
+    disks: await Promise.all(
+      disks.map(async (disk) => ({
+        ...disk,
+        missing: await missing(join(repository.path, disk.imagePath)),
+      })),
+    ),
+  };
 }

@@ -1,5 +1,5 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { BackupRecord } from '@sendense/catalog';
 import { diskLayout, manifestPath } from '@sendense/core';
 
@@ -41,6 +41,7 @@ export async function removeRunFiles(repositoryPath: string, record: BackupRecor
     ),
   ];
   const failures: unknown[] = [];
+  await removeHalfWritten(manifestFile(repositoryPath, record));
   for (const path of files.flatMap((file) => [file.path, file.partial])) {
     try {
       await rm(path, { force: true });
@@ -50,6 +51,14 @@ export async function removeRunFiles(repositoryPath: string, record: BackupRecor
     }
   }
   if (failures.length > 0) throw failures[0];
+}
+
+/** What a crash leaves of a file that was being written atomically: `.<name>.<random>.partial` beside it. */
+export async function removeHalfWritten({ partial }: PublishedFile): Promise<void> {
+  const folder = dirname(partial);
+  const prefix = `.${basename(partial)}.`;
+  for (const name of await readdir(folder).catch(() => []))
+    if (name.startsWith(prefix)) await rm(join(folder, name), { force: true });
 }
 
 async function removeEmptyFolders(from: string, top: string): Promise<void> {

@@ -1,5 +1,5 @@
-import type { BackupDiskStatus, BackupRecord, PlannedDisk, StoredError } from '@sendense/catalog';
-import { printable, SendenseError, throwIfAborted } from '@sendense/core';
+import type { BackupDiskChange, BackupRecord, Backups, PlannedDisk, StoredError } from '@sendense/catalog';
+import { printable, SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { BackupRunsDependencies } from './dependencies.js';
 import { EventLog } from './events.js';
@@ -55,7 +55,7 @@ export class Run {
   static async begin(
     { catalog, log }: Pick<BackupRunsDependencies, 'catalog' | 'log'>,
     request: BackupRequest,
-    plan: BackupPlan,
+    plan: Pick<BackupPlan, 'disks' | 'skippedDisks'>,
   ): Promise<Run> {
     const record = await catalog.backups.begin({ ...request, disks: plannedDisks(plan) });
     const run = new Run(catalog, request, record, log);
@@ -128,7 +128,7 @@ export class Run {
     }
   }
 
-  async disk(diskKey: number, status: BackupDiskStatus): Promise<void> {
+  async disk(diskKey: number, status: BackupDiskChange): Promise<void> {
     await this.catalog.backups.changeDisk(this.id, diskKey, status);
     this.events.push({ type: 'disk', diskKey, status: status.status });
   }
@@ -140,7 +140,30 @@ export class Run {
     this.events.push({ type: 'progress', progress });
     if (!final && performance.now() - this.#progressRecordedMs < RECORD_PROGRESS_MS) return;
     this.#progressRecordedMs = performance.now();
-    await this.catalog.backups.recordProgress(this.id, { lastEventSequence, disks: progress.disks });
+    await this.catalog.backups.recordProgress(this.id, {
+      lastEventSequence,
+      disks: progress.disks.map(({ diskKey, bytesDone, bytesTotal }) => ({ diskKey, bytesDone, bytesTotal })),
+    });
+  }
+
+  async snapshotCreated(snapshot: Parameters<Backups['recordSnapshot']>[1]): Promise<void> {
+    await this.catalog.backups.recordSnapshot(this.id, snapshot);
+    const { moref, quiesced } = snapshot;
+    this.events.push({ type: 'snapshot_created', moref, quiesced });
+  }
+
+  async snapshotRemoved(moref: string): Promise<void> {
+    await this.catalog.backups.recordSnapshotRemoved(this.id);
+    this.events.push({ type: 'snapshot_removed', moref });
+  }
+
+  async copied(
+    diskKey: number,
+    { bytesRead, ...bytes }: { bytesRead: number; bytesWritten: number; bytesZeroed: number },
+  ): Promise<void> {
+    await this.catalog.backups.recordProgress(this.id, {
+      disks: [{ diskKey, bytesDone: bytesRead, bytesTotal: bytesRead, ...bytes }],
+    });
   }
 
   async warn(code: string, message: string, context: Readonly<Record<string, string>> = {}): Promise<void> {
@@ -157,25 +180,34 @@ export class Run {
     this.log.info('backup completed');
   }
 
-  /** Everything is released. Records the first reason, whatever came after it. */
+  /** Everything is released. Records the first reason, whatever came after it. Never throws. */
   async failed(error: SendenseError): Promise<void> {
     const reason = this.signal.reason instanceof SendenseError ? this.signal.reason : error;
     const cancelReason = reason.code === 'cancelled' ? this.#cancelReason : undefined;
-    await this.#inOrder(async () => {
-      if (cancelReason === undefined) {
-        const stored = storedError(reason);
-        await this.catalog.backups.changeState(this.id, { state: 'failed', error: stored });
-        this.log.error(
-          { code: reason.code, error: reason.message, context: reason.context },
-          'backup failed',
-        );
-        this.#show('failed', stored);
-      } else {
-        await this.catalog.backups.changeState(this.id, { state: 'cancelled', cancelReason });
-        this.log.info({ cancelReason }, 'backup cancelled');
-        this.#show('cancelled');
-      }
-    });
+    const stored = storedError(reason);
+    try {
+      await this.#inOrder(() =>
+        this.catalog.backups.changeState(
+          this.id,
+          cancelReason === undefined
+            ? { state: 'failed', error: stored }
+            : { state: 'cancelled', cancelReason },
+        ),
+      );
+    } catch (failure) {
+      // The next start finds the backup unfinished and ends it.
+      this.log.error(
+        { error: toSendenseError(failure).message },
+        'the end of the backup could not be recorded',
+      );
+    }
+    if (cancelReason === undefined) {
+      this.log.error({ code: reason.code, error: reason.message, context: reason.context }, 'backup failed');
+      this.#show('failed', stored);
+    } else {
+      this.log.info({ cancelReason }, 'backup cancelled');
+      this.#show('cancelled');
+    }
     this.#answer.reject(withBackupId(reason, this.id));
   }
 

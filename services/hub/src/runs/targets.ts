@@ -149,7 +149,8 @@ class TargetOpener {
           connections: NBD_CONNECTIONS + SPARE_CONNECTIONS,
           owner: dependencies.owner,
           log,
-          probe: (address, name, signal) => probeExport(address, name, { log, ...(signal ? { signal } : {}) }),
+          probe: (address, name, signal) =>
+            probeExport(address, name, { log, ...(signal ? { signal } : {}) }),
           signal: run.signal,
         });
         this.owned.use(`qemu-nbd of disk ${plan.key}`, qemu);

@@ -1,0 +1,187 @@
+import type { BackupRecord, VmRecord } from '@sendense/catalog';
+import { SendenseError, toSendenseError } from '@sendense/core';
+import { delay } from '@sendense/runtime';
+import { endedLog, type EventLog } from './events.js';
+import { discover, planBackup, planKnown } from './planning.js';
+import type { PortPool } from './ports.js';
+import { backupDisks, runBackup, type RunPorts } from './run.js';
+import { Run } from './run-state.js';
+import type {
+  BackupEvent,
+  BackupPlan,
+  BackupProgress,
+  BackupRequest,
+  BackupRuns,
+  PortDecision,
+  PortView,
+  QueuedBackup,
+  RunningBackup,
+} from './types.js';
+
+/** Events of so many ended backups are kept for those who follow them to the end. */
+const KEPT_LOGS = 100;
+
+export interface ActiveBackupRunsOptions extends RunPorts {
+  readonly pool: PortPool;
+}
+
+/** See {@link BackupRuns}. */
+export class ActiveBackupRuns implements BackupRuns {
+  readonly #active = new Map<string, Run>();
+  /** Of the active ones, and of those that still tidy up. */
+  readonly #executions = new Set<Promise<void>>();
+  readonly #endedLogs = new Map<string, EventLog>();
+  #closed = false;
+
+  constructor(private readonly ports: ActiveBackupRunsOptions) {}
+
+  async start(request: BackupRequest): Promise<BackupRecord> {
+    const { catalog, queue, timing } = this.ports;
+    if (this.#closed)
+      throw new SendenseError('shutting_down', 'the hub is stopping: start the backup again later', {
+        retryable: true,
+      });
+    const vm = await catalog.vms.get(request.contextId);
+    queue.requirePossible({ ports: backupDisks(vm).length, jobId: '' });
+    const run = await Run.begin(this.ports, request, await planKnown(catalog, request, vm));
+    this.#active.set(run.id, run);
+    const execution = this.#execute(run, vm).finally(() => this.#executions.delete(execution));
+    this.#executions.add(execution);
+    await answerWithin(run.answered, timing.answerMs);
+    return catalog.backups.get(run.id);
+  }
+
+  async plan(request: BackupRequest): Promise<BackupPlan> {
+    const repository = await this.ports.repositories.usable(request.repositoryId);
+    const vm = await discover(this.ports, request.contextId);
+    this.ports.queue.requirePossible({ ports: backupDisks(vm).length, jobId: '' });
+    return planBackup(this.ports, request, vm, repository);
+  }
+
+  async cancel(backupId: string, reason: string): Promise<BackupRecord> {
+    await this.#active.get(backupId)?.cancel(reason);
+    return this.ports.catalog.backups.get(backupId);
+  }
+
+  async *events(backupId: string, afterSequence: number, signal?: AbortSignal): AsyncGenerator<BackupEvent> {
+    const log =
+      this.#active.get(backupId)?.events ??
+      this.#endedLogs.get(backupId) ??
+      (await this.#recordedEnd(backupId, afterSequence));
+    yield* log.after(afterSequence, signal);
+  }
+
+  progress(backupId: string): BackupProgress | undefined {
+    return this.#active.get(backupId)?.progress?.read();
+  }
+
+  leases(): PortView {
+    return this.ports.pool.view();
+  }
+
+  running(): RunningBackup[] {
+    return [...this.#active.values()].map((run) => ({
+      jobId: run.id,
+      contextId: run.contextId,
+      vmName: run.vmName,
+      nodeName: run.nodeName,
+      state: run.state,
+      qemuNbdPids: [...run.qemuNbdPids.values()],
+    }));
+  }
+
+  queue(): QueuedBackup[] {
+    return this.ports.queue.view();
+  }
+
+  mayOpen({ nodeName, jobId, host, port }: Parameters<BackupRuns['mayOpen']>[0]): PortDecision {
+    const refuse = (reason: string) => ({ allowed: false, reason }) as const;
+    if (host !== '127.0.0.1' && host !== 'localhost')
+      return refuse(`${host} is not this hub's loopback: nothing else is reachable`);
+    const lease = this.ports.pool.leaseOf(port);
+    if (!lease) return refuse(`port ${port} is not leased to a running backup`);
+    if (lease.nodeName !== nodeName) return refuse(`port ${port} is leased to another node`);
+    if (jobId !== undefined && lease.jobId !== jobId) return refuse(`port ${port} is leased to another job`);
+    return { allowed: true, jobId: lease.jobId };
+  }
+
+  mayOpenLane(nodeName: string, jobId: string): boolean {
+    return this.ports.pool
+      .view()
+      .leased.some((lease) => lease.jobId === jobId && lease.nodeName === nodeName);
+  }
+
+  nodeConnected(nodeName: string): void {
+    this.ports.reaper.nodeConnected(nodeName);
+  }
+
+  /** Running backups are stopped, those that are being published are finished. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    const reason = new SendenseError(
+      'shutting_down',
+      'the hub was stopped while the backup ran: start the backup again',
+      { retryable: true },
+    );
+    for (const run of this.#active.values()) run.stop(reason);
+    await Promise.all(this.#executions);
+    this.ports.queue[Symbol.dispose]();
+    await this.ports.reaper[Symbol.asyncDispose]();
+  }
+
+  /** Never rejects: how it ends is in the record. */
+  async #execute(run: Run, vm: VmRecord): Promise<void> {
+    const { reaper } = this.ports;
+    try {
+      await runBackup(run, vm, this.ports);
+      run.completed();
+    } catch (error) {
+      await run.failed(toSendenseError(error));
+    }
+    this.#active.delete(run.id);
+    this.#remember(run);
+    if (run.state === 'completed') {
+      const args = { node_name: run.nodeName, job_id: run.id };
+      await reaper.attempt({ what: 'forget_job', args }, run.id);
+    }
+    await this.#audit(run);
+  }
+
+  #remember(run: Run): void {
+    this.#endedLogs.set(run.id, run.events);
+    const [oldest] = this.#endedLogs.keys();
+    if (this.#endedLogs.size > KEPT_LOGS && oldest !== undefined) this.#endedLogs.delete(oldest);
+  }
+
+  async #audit({ id, state, vmName, log }: Run): Promise<void> {
+    try {
+      await this.ports.catalog.audit.append({
+        action: 'backup.end',
+        actor: 'hub',
+        outcome: state === 'completed' ? 'ok' : 'failed',
+        subjectType: 'backup',
+        subjectId: id,
+        detail: { state, vm_name: vmName },
+      });
+    } catch (error) {
+      log.error({ error: toSendenseError(error).message }, 'the audit trail could not be written');
+    }
+  }
+
+  /** @throws `job_not_found` */
+  async #recordedEnd(backupId: string, afterSequence: number): Promise<EventLog> {
+    const record = await this.ports.catalog.backups.get(backupId);
+    const error = record.state === 'failed' ? { error: record.error } : {};
+    return endedLog({ type: 'state', state: record.state, ...error }, afterSequence);
+  }
+}
+
+/** Waits for the answer, but not longer than a caller should wait. @throws what the run failed with meanwhile */
+async function answerWithin(answered: Promise<void>, ms: number): Promise<void> {
+  const enough = new AbortController();
+  try {
+    await Promise.race([answered, delay(ms, enough.signal)]);
+  } finally {
+    enough.abort();
+  }
+}

@@ -1,0 +1,181 @@
+import { fromErrorDetail, type JobEvent } from '@sendense/contracts';
+import { safeOffset, SendenseError } from '@sendense/core';
+import type { Reaper } from './reaper.js';
+import type { Run } from './run-state.js';
+import type { Targets } from './targets.js';
+
+/** What the node told about one disk. */
+export interface DiskOutcome {
+  changeId: string | undefined;
+  /** `changed_areas`, `allocated_areas`, `block_status`, `whole_disk` */
+  extentSource: string;
+  bytesRead: number;
+  bytesWritten: number;
+  bytesZeroed: number;
+  copied: boolean;
+}
+
+/** What the node told about the job, gathered event by event. */
+export class NodeOutcome {
+  /** The last event has come: nothing of the job runs there any more. */
+  ended = false;
+  /** The instant that the backup shows. */
+  takenAt: Date | undefined;
+  snapshot: { moref: string; name: string; quiesced: boolean; quiesceNote: string } | undefined;
+  changeTracking = 'not_requested';
+  foreignSnapshots = 0;
+  readonly disks = new Map<number, DiskOutcome>();
+
+  disk(diskKey: number): DiskOutcome {
+    const known = this.disks.get(diskKey);
+    if (known) return known;
+    const disk: DiskOutcome = {
+      changeId: undefined,
+      extentSource: '',
+      bytesRead: 0,
+      bytesWritten: 0,
+      bytesZeroed: 0,
+      copied: false,
+    };
+    this.disks.set(diskKey, disk);
+    return disk;
+  }
+}
+
+const CHANGE_TRACKING_OFF: Readonly<Record<string, string>> = {
+  snapshots_exist:
+    'changed block tracking was not enabled because the VM carries a snapshot of somebody else: remove that one to make incrementals possible',
+  not_supported:
+    'the VM does not support changed block tracking, so every backup of it is a full: its hardware version must be 7 or later',
+  failed: 'changed block tracking could not be enabled, so the next backup is a full again',
+};
+
+export interface TakeInOptions {
+  readonly run: Run;
+  readonly targets: Targets;
+  readonly outcome: NodeOutcome;
+  readonly vmMoref: string;
+  readonly reaper: Reaper;
+}
+
+/**
+ * Takes one event into record, progress and outcome.
+ *
+ * @throws the node's own error for a `failed` event · `internal` when it says it finished without having copied every disk
+ */
+export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions): Promise<void> {
+  const { run, outcome } = o;
+  const number = Number(sequence);
+  switch (event?.$case) {
+    case 'accepted':
+      return run.enter('running');
+    case 'changeTracking':
+      outcome.changeTracking = event.value.outcome;
+      return warnOfChangeTracking(run, event.value.outcome);
+    case 'snapshotCreated':
+      outcome.takenAt = at ?? new Date();
+      return takeInSnapshot(event.value, outcome.takenAt, o);
+    case 'diskStarted': {
+      const { diskKey, extentSource, bytesTotal } = event.value;
+      outcome.disk(diskKey).extentSource = extentSource;
+      run.progress?.update(diskKey, { bytesTotal: safeOffset(bytesTotal, 'bytes_total'), bytesDone: 0 });
+      await run.disk(diskKey, { status: 'copying' });
+      return run.progressed(number);
+    }
+    case 'progress':
+      for (const { diskKey, bytesDone, bytesTotal } of event.value.disks)
+        run.progress?.update(diskKey, {
+          bytesDone: safeOffset(bytesDone, 'bytes_done'),
+          bytesTotal: safeOffset(bytesTotal, 'bytes_total'),
+        });
+      return run.progressed(number);
+    case 'diskFinished':
+      return takeInDisk(event.value, number, o);
+    case 'snapshotRemoved':
+      return run.snapshotRemoved(event.value.moref);
+    case 'warning':
+      await run.warn(event.value.code, event.value.message, event.value.context);
+      if (event.value.code === 'snapshot_remove_failed') await sweepLater(event.value.message, o);
+      return undefined;
+    case 'finished':
+      outcome.ended = true;
+      requireAllCopied(o);
+      return run.progressed(number, true);
+    case 'failed':
+      outcome.ended = true;
+      throw fromErrorDetail(event.value);
+    case undefined:
+      // Of a newer node.
+      return undefined;
+  }
+}
+
+type Snapshot = Extract<NonNullable<JobEvent['event']>, { $case: 'snapshotCreated' }>['value'];
+type Finished = Extract<NonNullable<JobEvent['event']>, { $case: 'diskFinished' }>['value'];
+
+async function takeInSnapshot(
+  snapshot: Snapshot,
+  createdAt: Date,
+  { run, outcome }: TakeInOptions,
+): Promise<void> {
+  const { moref, name, quiesced, quiesceNote, changeIds, foreignSnapshots } = snapshot;
+  outcome.snapshot = { moref, name, quiesced, quiesceNote };
+  outcome.foreignSnapshots = foreignSnapshots;
+  const known = changeIds.filter(({ changeId }) => changeId !== '');
+  for (const { diskKey, changeId } of known) outcome.disk(diskKey).changeId = changeId;
+  await run.snapshotCreated({
+    ...{ moref, name, quiesced, createdAt, changeIds: known },
+    ...(quiesceNote === '' ? {} : { quiesceNote }),
+  });
+  if (run.request.quiesce && !quiesced)
+    await run.warn(
+      'not_quiesced',
+      `the guest's file systems were not flushed before the snapshot: ${quiesceNote || 'vSphere did not say why'}`,
+    );
+  if (foreignSnapshots > 0)
+    await run.warn(
+      'foreign_snapshots',
+      `the VM carries ${foreignSnapshots} snapshot${foreignSnapshots === 1 ? '' : 's'} of somebody else: left alone, and backed up as the VM shows itself`,
+      { count: String(foreignSnapshots) },
+    );
+}
+
+async function takeInDisk(disk: Finished, number: number, { run, outcome }: TakeInOptions): Promise<void> {
+  const { diskKey } = disk;
+  const bytesRead = safeOffset(disk.bytesRead, 'bytes_read');
+  const bytesWritten = safeOffset(disk.bytesWritten, 'bytes_written');
+  const bytesZeroed = safeOffset(disk.bytesZeroed, 'bytes_zeroed');
+  Object.assign(outcome.disk(diskKey), { bytesRead, bytesWritten, bytesZeroed, copied: true });
+  run.progress?.update(diskKey, { bytesDone: bytesRead, bytesTotal: bytesRead });
+  await run.disk(diskKey, { status: 'copied' });
+  await run.copied(diskKey, { bytesRead, bytesWritten, bytesZeroed });
+  await run.progressed(number, true);
+}
+
+async function warnOfChangeTracking(run: Run, outcome: string): Promise<void> {
+  const message = CHANGE_TRACKING_OFF[outcome];
+  if (message !== undefined) await run.warn('change_tracking_off', message, { outcome });
+}
+
+/** The point is good; only the snapshot is still there. */
+async function sweepLater(message: string, { run, reaper, vmMoref }: TakeInOptions): Promise<void> {
+  await reaper.later(
+    {
+      what: 'sweep_snapshots',
+      args: { node_name: run.nodeName, context_id: run.contextId, vm_moref: vmMoref },
+    },
+    run.id,
+    new SendenseError('snapshot_remove_failed', message),
+  );
+}
+
+function requireAllCopied({ run, targets, outcome }: TakeInOptions): void {
+  const missing = targets.disks.filter(({ plan }) => !outcome.disks.get(plan.key)?.copied);
+  if (missing.length === 0 && outcome.snapshot) return;
+  const keys = missing.map(({ plan }) => plan.key).join(', ');
+  throw new SendenseError(
+    'internal',
+    `node ${run.nodeName} says that job ${run.id} finished, but not that ${outcome.snapshot ? `disk ${keys} was copied` : 'a snapshot was taken'}: are hub and node of the same version?`,
+    { context: { job_id: run.id, node_name: run.nodeName } },
+  );
+}
