@@ -43,7 +43,8 @@ export function parseNbdUrl(text: string): NbdUrl {
   if (!match) throw invalid('it has another form');
   const [, scheme, authority = '', rawName = '', query] = match;
   const exportName = decode(rawName);
-  if (exportName === undefined) throw invalid('the export name is not percent-encoded UTF-8');
+  if (exportName === undefined || exportName.includes('\0'))
+    throw invalid('the export name is not percent-encoded UTF-8 without NUL');
   if (Buffer.byteLength(exportName) > MAX_EXPORT_NAME_BYTES) throw invalid('the export name is too long');
   if (scheme === 'nbd+unix') {
     const path = decode(/^socket=([^&]+)$/.exec(query ?? '')?.[1] ?? '');
@@ -112,7 +113,7 @@ function hostInUrl(host: string): string {
 
 /** Also encodes the comma, which separates targets, and what encodeURIComponent leaves although RFC 3986 reserves it. */
 function encode(text: string): string {
-  return encodeURIComponent(text).replace(
+  return encodeURIComponent(text.toWellFormed()).replace(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
   );

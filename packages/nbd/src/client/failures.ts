@@ -55,7 +55,7 @@ export function requestFailed(
 }
 
 export function cannotConnect(server: string, cause: unknown): SendenseError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause) ?? String(cause);
   return new SendenseError('nbd_connection_lost', `the NBD server at ${server} cannot be reached: ${why}`, {
     context: { server },
     cause,
@@ -71,7 +71,7 @@ export function connectionLost(
   reason: unknown,
 ): SendenseError {
   if (reason instanceof SendenseError && reason.code !== 'nbd_connection_lost') return reason;
-  const why = reason instanceof Error ? reason.message : 'the server closed it';
+  const why = messageOf(reason) ?? 'the server closed it';
   const during = asked ? ` while ${describeRequest(asked)}` : '';
   return new SendenseError(
     'nbd_connection_lost',
@@ -82,4 +82,10 @@ export function connectionLost(
       retryable: true,
     },
   );
+}
+
+/** Also of errors that come from another realm, where `instanceof` does not help. */
+function messageOf(error: unknown): string | undefined {
+  const isMessage = typeof error === 'object' && error !== null && 'message' in error;
+  return isMessage && typeof error.message === 'string' ? error.message : undefined;
 }

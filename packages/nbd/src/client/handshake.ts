@@ -159,14 +159,13 @@ async function go(options: Options, server: string, exportName: string): Promise
   )) {
     if (type >= OPTION_ERROR_BIT) throw refused(server, exportName, type, data);
     if (type !== OPTION_REPLY.INFO) continue;
-    if (data.length < 2) throw options.malformed('an information reply is too short');
-    const kind = data.readUInt16BE(0);
-    if (kind === INFO.EXPORT) main = data;
-    if (kind === INFO.BLOCK_SIZE) blockSizes = data;
+    const kind = data.length < 2 ? undefined : data.readUInt16BE(0);
+    if (kind === INFO.EXPORT && data.length === 12) main = data;
+    else if (kind === INFO.BLOCK_SIZE && data.length === 14) blockSizes = data;
+    else if (kind === undefined || kind === INFO.EXPORT || kind === INFO.BLOCK_SIZE)
+      throw options.malformed('what it says about the export is malformed');
   }
-  if (main?.length !== 12) throw options.malformed('it did not say how large the export is');
-  if (blockSizes !== undefined && blockSizes.length !== 14)
-    throw options.malformed('its block sizes are malformed');
+  if (!main) throw options.malformed('it did not say how large the export is');
   return exportFacts(options, main, blockSizes);
 }
 

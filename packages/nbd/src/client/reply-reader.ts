@@ -131,6 +131,7 @@ export class ReplyReader implements ByteSink {
     const type = this.#scratch.readUInt16BE(head + 6);
     const length = this.#scratch.readUInt32BE(head + 16);
     const hasOffset = type === CHUNK.OFFSET_DATA;
+    if (hasOffset && length <= 8) throw this.owner.malformed('a data chunk holds no data');
     if (hasOffset && available < STRUCTURED_HEAD + 8) return false;
     const cookie = cookieAt(this.#scratch, head + 8);
     const request = this.#requestOf(cookie);
@@ -151,7 +152,6 @@ export class ReplyReader implements ByteSink {
   }
 
   #offsetData(request: PendingRequest, length: number, finish: () => void): void {
-    if (length <= 8) throw this.owner.malformed('a data chunk holds no data');
     const at = this.#scratch.readBigUInt64BE(this.#start) - BigInt(request.offset);
     this.#start += 8;
     const part = this.#partOf(request, at, length - 8);

@@ -43,7 +43,7 @@ export interface BlockHashesSummary {
  */
 export async function readBlockHashes(path: string): Promise<BlockHashes> {
   const file = await open(path, 'r').catch((error: unknown) => {
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw toSendenseError(error, missing ? 'not_found' : 'io_error');
   });
   const cursor = new FileCursor(file, path);
