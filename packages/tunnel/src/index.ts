@@ -1,6 +1,7 @@
 export * from './enrolment-token.js';
 export * from './keys.js';
 export * from './names.js';
+export * from './hub/limits.js';
 export * from './hub/policy.js';
 export * from './hub/server.js';
 export * from './node/check-hub.js';
@@ -8,3 +9,4 @@ export * from './node/client.js';
 export * from './node/enrol.js';
 export * from './node/hub-address.js';
 export * from './node/lane.js';
+export * from './node/timing.js';

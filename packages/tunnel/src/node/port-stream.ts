@@ -1,0 +1,57 @@
+import { Duplex } from 'node:stream';
+import type { SendenseError } from '@sendense/core';
+import type { Carrier } from '../ssh/carrier.js';
+import type { Channel } from '../ssh/library.js';
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * A channel as an ordinary Duplex. ssh2's own stream says nothing when its connection is lost (it ends as if the peer
+ * had finished, and swallows what is written), and its `destroy` takes no error.
+ */
+export class PortStream extends Duplex {
+  constructor(
+    private readonly channel: Channel,
+    private readonly carrier: Carrier,
+    lost: Promise<SendenseError | undefined>,
+  ) {
+    super({ allowHalfOpen: true, writableHighWaterMark: 1 << 20, readableHighWaterMark: 1 << 20 });
+    channel.on('data', (chunk: Buffer) => {
+      if (!this.destroyed && !this.push(chunk)) channel.pause();
+    });
+    channel.on('end', () => this.push(null));
+    channel.on('close', () => this.#channelClosed());
+    channel.on('error', (error: Error) => this.destroy(error));
+    void lost.then((error) => this.destroy(error));
+  }
+
+  override _read(): void {
+    this.channel.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.carrier.collect();
+    this.channel.write(chunk, () => {
+      if (this.carrier.backlogged) this.carrier.onceDrained(done);
+      else done();
+    });
+  }
+
+  override _final(done: () => void): void {
+    this.channel.write(NOTHING, () => {
+      this.channel.eof();
+      done();
+    });
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.channel.resume();
+    this.channel.close();
+    done(error);
+  }
+
+  /** The hub has closed the channel: what it sent is still read, what we would send goes nowhere. */
+  #channelClosed(): void {
+    if (!this.writableFinished) this.destroy();
+  }
+}
