@@ -100,7 +100,7 @@ async function copyOneDisk(
     ports.emit({ $case: 'diskFinished', value });
     return result;
   } catch (error) {
-    throw await rootCause(error, [source.died, delivery.lost], signal);
+    throw await rootCause(error, { source, delivery }, signal);
   }
 }
 

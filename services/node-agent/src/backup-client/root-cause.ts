@@ -1,18 +1,24 @@
-import { type SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
+import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
+import type { DeliveryRoute } from './delivery.js';
+import type { DiskSource } from './source.js';
 
 /** The end of a connection is seen a moment before the end of the process or tunnel that caused it. */
 const CAUSE_APPEARS_WITHIN_MS = 1000;
 
+export interface Suspects {
+  readonly source: Pick<DiskSource, 'died' | 'stderrTail'>;
+  readonly delivery: Pick<DeliveryRoute, 'lost'>;
+}
+
 /**
  * Why a copy broke off. A lost connection is only an effect: of nbdkit that died (which knows the reason), or of a lane
- * that was lost. Other errors, and those of a run that was stopped, are their own cause.
- *
- * @param suspects settle when what they watch has failed, and never otherwise
+ * that was lost. NBD says no more of a failed read than that it failed; nbdkit has said why. Other errors, and those of a
+ * run that was stopped, are their own cause.
  */
 export async function rootCause(
   thrown: unknown,
-  suspects: readonly Promise<SendenseError>[],
+  { source, delivery }: Suspects,
   signal: AbortSignal,
 ): Promise<SendenseError> {
   try {
@@ -21,13 +27,33 @@ export async function rootCause(
     return toSendenseError(reason);
   }
   const error = toSendenseError(thrown);
-  if (error.code !== 'nbd_connection_lost' && error.code !== 'nbd_refused') return error;
+  switch (error.code) {
+    case 'nbd_connection_lost':
+    case 'nbd_refused':
+      return appearing([source.died, delivery.lost], error);
+    case 'nbd_read_failed':
+      return withNbdkitsWords(error, source.stderrTail());
+    default:
+      return error;
+  }
+}
+
+async function appearing(
+  causes: readonly Promise<SendenseError>[],
+  otherwise: SendenseError,
+): Promise<SendenseError> {
   const stop = new AbortController();
   const none = delay(CAUSE_APPEARS_WITHIN_MS, stop.signal).then(
-    () => error,
-    () => error,
+    () => otherwise,
+    () => otherwise,
   );
-  const cause = await Promise.race([...suspects, none]);
+  const cause = await Promise.race([...causes, none]);
   stop.abort();
   return cause;
+}
+
+function withNbdkitsWords(error: SendenseError, said: string): SendenseError {
+  if (said === '') return error;
+  const { code, message, context, retryable } = error;
+  return new SendenseError(code, `${message}: ${said}`, { context, retryable, cause: error });
 }

@@ -13,7 +13,12 @@ export interface DiskSource {
   readonly client: NbdClient;
   /** Resolves with `nbdkit_died`; never otherwise. */
   readonly died: Promise<SendenseError>;
+  /** What nbdkit said last: the reason of a failed read. */
+  stderrTail(): string;
 }
+
+/** Each connection logs in to vCenter and opens the disk, which takes seconds. */
+const OPEN_TIMEOUT_MS = 60_000;
 
 /** Starts nbdkit for one disk and connects to it; `owned` releases both. */
 export async function openSource(
@@ -53,9 +58,16 @@ export async function openSource(
   });
   owned.use(`nbdkit of disk ${found.key}`, server);
   const { address, exportName, died } = server;
-  const client = await NbdClient.connect({ address, exportName, log, signal, blockStatus: true });
+  const client = await NbdClient.connect({
+    address,
+    exportName,
+    log,
+    signal,
+    blockStatus: true,
+    timeoutMs: OPEN_TIMEOUT_MS,
+  });
   owned.use(`NBD connection to nbdkit of disk ${found.key}`, client);
-  return { client, died };
+  return { client, died, stderrTail: () => server.stderrTail() };
 }
 
 /** What VDDK takes as `server`: no scheme and no path. */
