@@ -54,11 +54,12 @@ export async function createNode(
   const jobs = new JobRegistry(runner);
   const checks = new NodeChecks(config);
   const context: RpcContext = { config, enrolment, jobs, checks, owner, startedAt: new Date(), log };
-  // Released in this order: the jobs, then the server once it has sent their last events, then the tunnel.
+  const server = starting.use('gRPC server', await startServer(context, socketPath));
   const { hub, nodeName, privateKeyPem } = enrolment;
   const tunnel = startTunnelClient({ hub, nodeName, privateKeyPem, apiSocketPath: socketPath, log });
   starting.use('tunnel', tunnel);
-  starting.use('gRPC server', await startServer(context, socketPath));
+  // Before the tunnel goes, because the last events of the jobs travel through it.
+  starting.defer('gRPC calls', () => server[Symbol.asyncDispose]());
   starting.use('jobs', jobs);
   log.info({ nodeName, hub: `${hub.host}:${hub.port}`, ...buildInfo }, 'node started');
   const owned = starting.move();

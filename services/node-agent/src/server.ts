@@ -26,7 +26,8 @@ export async function startServer(context: RpcContext, socketPath: string): Prom
   await bind(server, socketPath);
   await chmod(socketPath, 0o600);
   context.log.info({ socketPath }, 'gRPC server listens');
-  return { [Symbol.asyncDispose]: () => shutDown(server, context.log) };
+  let ended: Promise<void> | undefined;
+  return { [Symbol.asyncDispose]: () => (ended ??= shutDown(server, context.log)) };
 }
 
 async function bind(server: Server, socketPath: string): Promise<void> {

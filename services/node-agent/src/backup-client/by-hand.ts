@@ -36,7 +36,7 @@ export async function backUpByHand(options: ByHandOptions, env: NodeJS.ProcessEn
   using stop = stopOnSignals();
   await using owned = new OwnedStack(log);
   const vm = await findVmByPath(vcenter, options.vmwarePath, log, stop.signal);
-  const socketDirectory = await mkdtemp(join(tmpdir(), 'sendense-'));
+  const socketDirectory = await mkdtemp(join(tmpdir(), 'sendense-job-'));
   owned.defer('folder of sockets', () => rm(socketDirectory, { recursive: true, force: true }));
   const hashesDirectory = options.hashesDir === undefined ? undefined : resolve(options.hashesDir);
   if (hashesDirectory !== undefined) await mkdir(hashesDirectory, { recursive: true });
