@@ -73,7 +73,7 @@ describe('the agent and its backup clients', () => {
     expect(answer).toEqual({ wasRunning: true });
     expect(await job.done).toBeUndefined();
     expect(job.names).toEqual(['accepted', 'failed']);
-    expect(failure(job)).toMatchObject({ code: 'cancelled', message: 'cancelled: enough' });
+    expect(failure(job)).toMatchObject({ code: 'cancelled', message: 'enough' });
     expect(clients()).toEqual([]);
     expect(foldersLeft()).toEqual([]);
   });

@@ -8,6 +8,6 @@ const MAX_REASON_LENGTH = 500;
 /** Answers at once; the job's `failed` event tells when it has ended. */
 export function cancelJob(request: CancelJobRequest, { jobs }: RpcContext): CancelJobResponse {
   const job = jobs.get(jobId('job_id', request.jobId));
-  const reason = printable(request.reason).slice(0, MAX_REASON_LENGTH) || 'no reason was given';
-  return { wasRunning: job.cancel(new SendenseError('cancelled', `cancelled: ${reason}`)) };
+  const reason = printable(request.reason).slice(0, MAX_REASON_LENGTH) || 'cancelled';
+  return { wasRunning: job.cancel(new SendenseError('cancelled', reason)) };
 }
