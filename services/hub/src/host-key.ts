@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SendenseError } from '@sendense/core';
+import { SendenseError, systemErrorCode } from '@sendense/core';
 import { writeFileAtomically } from '@sendense/runtime';
 import { generateEd25519Key } from '@sendense/tunnel';
 
@@ -15,7 +15,7 @@ export const HOST_KEY_FILE = 'tunnel_host_ed25519';
 export async function hostKey(dataDirectory: string): Promise<string> {
   const path = join(dataDirectory, HOST_KEY_FILE);
   const found = await stat(path).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;
   });
   if (!found) {

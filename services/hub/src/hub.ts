@@ -22,7 +22,7 @@ import { Nodes } from './nodes/nodes.js';
 import { HubTunnelPolicy } from './policy.js';
 import { naming } from './port-holder.js';
 import { Repositories } from './repositories/repositories.js';
-import { createBackupRuns, type BackupRuns } from './runs/index.js';
+import { createBackupRuns, type BackupRuns, type BackupRunsDependencies } from './runs/index.js';
 import { Vcenters } from './vcenters/vcenters.js';
 
 /** A running hub. Disposing it stops it in order: no new requests, the runs, the tunnel, the catalogue, the lock. */
@@ -37,6 +37,12 @@ export interface Hub extends AsyncDisposable {
 /** What each step of stopping may take, in ms; a run needs the longest, to take its snapshot away. */
 const RELEASE_TIMEOUT_MS = 60_000;
 
+/** What can be exchanged: the tests of the API bring backup runs of their own, whose every step they decide. */
+export interface HubParts {
+  /** @default createBackupRuns */
+  readonly createRuns?: (dependencies: BackupRunsDependencies) => Promise<BackupRuns>;
+}
+
 /**
  * Starts a hub. When one step fails, the ones before it are undone, so that nothing of it is left.
  *
@@ -45,6 +51,7 @@ const RELEASE_TIMEOUT_MS = 60_000;
 export async function createHub(
   config: HubConfig,
   log: Logger = createLogger({ service: 'sendense-hub', level: config.logLevel }),
+  { createRuns = createBackupRuns }: HubParts = {},
 ): Promise<Hub> {
   await using acquired = new OwnedStack(log, RELEASE_TIMEOUT_MS);
   await ensureDirectory(config.dataDirectory, 0o700);
@@ -71,6 +78,7 @@ export async function createHub(
     log,
   });
   const { runs, tunnel } = await startDataPlane({
+    createRuns,
     config,
     owner: ownerMark(dataDirectory),
     hostKeyPem,
@@ -113,7 +121,7 @@ export async function createHub(
   };
 }
 
-interface DataPlaneOptions {
+interface DataPlaneOptions extends Required<HubParts> {
   readonly config: HubConfig;
   readonly owner: string;
   readonly hostKeyPem: string;
@@ -132,9 +140,10 @@ interface DataPlaneOptions {
 async function startDataPlane(
   options: DataPlaneOptions,
 ): Promise<{ readonly runs: BackupRuns; readonly tunnel: TunnelServer }> {
-  const { config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, log } = options;
+  const { createRuns, config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, log } =
+    options;
   const engine = `${buildInfo.version} (${buildInfo.commit})`;
-  const runs = await createBackupRuns({ catalog, nodes, repositories, config, owner, engine, log });
+  const runs = await createRuns({ catalog, nodes, repositories, config, owner, engine, log });
   let stopped: Promise<void> | undefined;
   const stopRuns = () => (stopped ??= Promise.resolve(runs[Symbol.asyncDispose]()));
   acquired.defer('backup runs', stopRuns);

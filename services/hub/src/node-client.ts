@@ -1,4 +1,4 @@
-import { credentials, type MethodDefinition, type ServiceError } from '@grpc/grpc-js';
+import { credentials, status, type MethodDefinition, type ServiceError } from '@grpc/grpc-js';
 import {
   fromServiceError,
   NodeServiceClient,
@@ -171,7 +171,7 @@ class ConnectedNode implements NodeClient {
         request,
         options,
         (error, answer) => {
-          if (error) reject(fromServiceError(error, this.#what(method)));
+          if (error) reject(this.#failure(error, method));
           else if (answer === undefined)
             reject(new SendenseError('internal', `${this.#what(method)}: an empty answer`));
           else resolve(answer);
@@ -200,11 +200,19 @@ class ConnectedNode implements NodeClient {
       }
     } catch (error) {
       throwIfAborted(signal);
-      throw isServiceError(error) ? fromServiceError(error, this.#what(method)) : error;
+      throw isServiceError(error) ? this.#failure(error, method) : error;
     } finally {
       signal?.removeEventListener('abort', cancel);
       cancel();
     }
+  }
+
+  /** A call that is cancelled from outside, though nobody here did it, is one whose connection was lost. */
+  #failure(error: ServiceError, method: { readonly path: string }): SendenseError {
+    const failure = fromServiceError(error, this.#what(method));
+    if (error.code !== status.CANCELLED || failure.cause !== error) return failure;
+    const message = `${this.#what(method)}: the connection to the node was lost`;
+    return new SendenseError('node_lost', message, { cause: error, retryable: true });
   }
 
   #what(method: { readonly path: string }): string {
@@ -213,5 +221,5 @@ class ConnectedNode implements NodeClient {
 }
 
 function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && 'details' in error && 'metadata' in error;
+  return typeof error === 'object' && error !== null && 'details' in error && 'metadata' in error;
 }

@@ -34,10 +34,7 @@ async function* withHeartbeats(
   try {
     let next = ask(iterator);
     for (;;) {
-      const timer = new AbortController();
-      const silence = delay(heartbeatMs, AbortSignal.any([signal, timer.signal])).catch(() => undefined);
-      const result = await Promise.race([next, silence]);
-      timer.abort();
+      const result = await orSilence(next, heartbeatMs, signal);
       if (signal.aborted) return;
       if (result === undefined) {
         yield ': still here\n\n';
@@ -51,6 +48,24 @@ async function* withHeartbeats(
     if (!signal.aborted) throw error;
   } finally {
     await iterator.return?.();
+  }
+}
+
+/** What comes next, or undefined when nothing comes for so long, or the signal says to stop waiting. */
+async function orSilence<T>(
+  next: Promise<T>,
+  heartbeatMs: number,
+  signal: AbortSignal,
+): Promise<T | undefined> {
+  const timer = new AbortController();
+  try {
+    const silence = delay(heartbeatMs, AbortSignal.any([signal, timer.signal])).then(
+      () => undefined,
+      () => undefined,
+    );
+    return await Promise.race([next, silence]);
+  } finally {
+    timer.abort();
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Catalog } from '@sendense/catalog';
-import { SendenseError } from '@sendense/core';
+import { SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
 import { delay, type Listen, type Logger } from '@sendense/runtime';
 import { naming } from '../port-holder.js';
 
@@ -88,8 +88,8 @@ async function bind(server: Server, { host, port }: Listen): Promise<void> {
 }
 
 function listenError(error: unknown, where: string): SendenseError {
-  const why = error instanceof Error ? error.message : String(error);
-  const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+  const why = toSendenseError(error).message;
+  const taken = systemErrorCode(error) === 'EADDRINUSE';
   return new SendenseError(
     taken ? 'port_in_use' : 'invalid_config',
     `the API cannot listen on ${where} (${why}): correct SENDENSE_API_LISTEN`,

@@ -80,7 +80,7 @@ export function problemOf(thrown: unknown, requestId: string): Problem {
   if (thrown instanceof SendenseError) return toProblem(thrown);
   const status = frameworkStatus(thrown);
   if (status !== undefined) {
-    const said = thrown instanceof Error ? thrown.message : String(thrown);
+    const said = toSendenseError(thrown).message;
     return toProblem(new SendenseError('invalid_argument', FRAMEWORK_TEXT[status] ?? said), status);
   }
   const known = toSendenseError(thrown);
@@ -99,7 +99,7 @@ const FRAMEWORK_TEXT: Readonly<Record<number, string>> = {
 };
 
 function frameworkStatus(thrown: unknown): number | undefined {
-  if (!(thrown instanceof Error)) return undefined;
+  if (typeof thrown !== 'object' || thrown === null) return undefined;
   const { statusCode, code } = thrown as Partial<FastifyError>;
   if (typeof code !== 'string' || isErrorCode(code)) return undefined;
   return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? statusCode : undefined;

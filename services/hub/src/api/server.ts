@@ -3,7 +3,7 @@ import swagger from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { SendenseError } from '@sendense/core';
 import { buildInfo } from '@sendense/runtime';
-import { fastify, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import type { HubContext } from '../context.js';
 import { auditEventRoutes } from '../routes/audit-events.js';
 import { backupEventRoutes } from '../routes/backup-events.js';
@@ -60,13 +60,19 @@ function emptyApi(log: FastifyBaseLogger) {
   let server: Server | undefined;
   const app = fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, ignoreTrailingSlash: true },
     serverFactory: (handler, options) => {
       server = createServer({ requestTimeout: options['requestTimeout'] as number }, handler);
       return server;
+    },
+    // A path that is not percent-encoded as it must be reaches no route, and so no error handler.
+    frameworkErrors: (error, request, reply) => {
+      const problem = problemOf(error, request.id);
+      reply.hijack().raw.writeHead(problem.status, { 'content-type': PROBLEM_TYPE });
+      reply.raw.end(JSON.stringify(problem));
     },
     clientErrorHandler: (error, socket) => {
       if (!socket.writable) return;
@@ -91,6 +97,7 @@ function answerErrorsAsProblems(app: FastifyInstance, hub: Pick<HubContext, 'log
       );
     return reply.status(problem.status).type(PROBLEM_TYPE).send(problem);
   });
+  app.removeContentTypeParser('text/plain');
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';
     const error = new SendenseError(

@@ -1,6 +1,6 @@
 import { access, constants, realpath, stat, statfs } from 'node:fs/promises';
 import { dirname, isAbsolute } from 'node:path';
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
 import { MARKER_FILE, readMarker, removeMarker, writeMarker } from './marker.js';
 import type {
   RepositoryPlace,
@@ -91,7 +91,7 @@ async function requireWritableDirectory(path: string): Promise<void> {
 }
 
 async function explain(path: string, error: unknown): Promise<SendenseError> {
-  switch (error instanceof Error && 'code' in error ? error.code : undefined) {
+  switch (systemErrorCode(error)) {
     case 'ENOENT':
       return missing(path, 'does not exist', error);
     case 'ENOTDIR':

@@ -1,6 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SendenseError } from '@sendense/core';
+import { SendenseError, systemErrorCode } from '@sendense/core';
 import { writeFileAtomically } from '@sendense/runtime';
 
 /**
@@ -22,7 +22,7 @@ export async function readMarker(directory: string): Promise<Marker | undefined>
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
   const marker = parseMarker(text);

@@ -22,20 +22,24 @@ export interface RepositoriesOptions {
   /** Directories of the hub that no repository may overlap. */
   readonly ownDirectories: readonly string[];
   readonly log: Logger;
+  /** @default local directories */
+  readonly types?: RepositoryTypes;
 }
+
+export type RepositoryTypes = Readonly<Record<RepositoryRecord['type'], RepositoryType>>;
 
 /**
  * The repositories of this hub. Whether one can be used is looked at each time, never remembered: one that is repaired
  * is available again without a restart, and one that breaks does not touch the others.
  */
 export class Repositories implements RepositoryAccess {
-  readonly #types: Readonly<Record<RepositoryRecord['type'], RepositoryType>> = {
-    local: new LocalDirectory(),
-  };
+  readonly #types: RepositoryTypes;
   /** A check that still waits for a hanging file system is not started again: each would keep a thread. */
   readonly #checking = new Map<string, Promise<RepositoryStatus>>();
 
-  constructor(private readonly options: RepositoriesOptions) {}
+  constructor(private readonly options: RepositoriesOptions) {
+    this.#types = options.types ?? { local: new LocalDirectory() };
+  }
 
   async list(): Promise<RepositoryWithStatus[]> {
     const records = await this.options.catalog.repositories.list();
