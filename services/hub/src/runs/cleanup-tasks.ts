@@ -109,11 +109,9 @@ async function sweep(
 }
 
 async function concludeBackup(backupId: string, dependencies: CleanupDependencies): Promise<void> {
-  const { catalog, nodes } = dependencies;
-  const record = await catalog.backups.get(backupId);
+  const record = await dependencies.catalog.backups.get(backupId);
   if (record.state === 'sealing') await finishOrFail(record, dependencies);
   await removeFiles(backupId, dependencies);
-  await nodes.client(record.nodeName).forgetJob(record.id);
 }
 
 async function finishOrFail(

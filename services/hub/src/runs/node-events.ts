@@ -1,6 +1,5 @@
 import { fromErrorDetail, type JobEvent } from '@sendense/contracts';
 import { safeOffset, SendenseError } from '@sendense/core';
-import type { Reaper } from './reaper.js';
 import type { Run } from './run-state.js';
 import type { Targets } from './targets.js';
 
@@ -24,6 +23,8 @@ export class NodeOutcome {
   snapshot: { moref: string; name: string; quiesced: boolean; quiesceNote: string } | undefined;
   changeTracking = 'not_requested';
   foreignSnapshots = 0;
+  /** Why the node could not remove the snapshot; the backup is good all the same. */
+  snapshotLeft: string | undefined;
   readonly disks = new Map<number, DiskOutcome>();
 
   disk(diskKey: number): DiskOutcome {
@@ -54,8 +55,6 @@ export interface TakeInOptions {
   readonly run: Run;
   readonly targets: Targets;
   readonly outcome: NodeOutcome;
-  readonly vmMoref: string;
-  readonly reaper: Reaper;
 }
 
 /**
@@ -95,7 +94,7 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
       return run.snapshotRemoved(event.value.moref);
     case 'warning':
       await run.warn(event.value.code, event.value.message, event.value.context);
-      if (event.value.code === 'snapshot_remove_failed') await sweepLater(event.value.message, o);
+      if (event.value.code === 'snapshot_remove_failed') outcome.snapshotLeft = event.value.message;
       return undefined;
     case 'finished':
       outcome.ended = true;
@@ -155,18 +154,6 @@ async function takeInDisk(disk: Finished, number: number, { run, outcome }: Take
 async function warnOfChangeTracking(run: Run, outcome: string): Promise<void> {
   const message = CHANGE_TRACKING_OFF[outcome];
   if (message !== undefined) await run.warn('change_tracking_off', message, { outcome });
-}
-
-/** The point is good; only the snapshot is still there. */
-async function sweepLater(message: string, { run, reaper, vmMoref }: TakeInOptions): Promise<void> {
-  await reaper.later(
-    {
-      what: 'sweep_snapshots',
-      args: { node_name: run.nodeName, context_id: run.contextId, vm_moref: vmMoref },
-    },
-    run.id,
-    new SendenseError('snapshot_remove_failed', message),
-  );
 }
 
 function requireAllCopied({ run, targets, outcome }: TakeInOptions): void {

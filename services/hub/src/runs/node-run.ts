@@ -54,23 +54,31 @@ export async function backUpOnNode(
       unwanted: run.signal,
       log: run.log,
     });
-    for await (const event of events)
-      await takeIn(event, { run, targets, outcome, vmMoref: vm.moref, reaper });
+    for await (const event of events) await takeIn(event, { run, targets, outcome });
     run.signal.throwIfAborted();
     return outcome;
   } catch (thrown) {
     const failure = await explain(toSendenseError(thrown), run, repository);
-    const job = { node_name: nodeName, job_id: run.id };
-    // Unless it is known to have ended, it may still run there, or have left its snapshot.
-    if (outcome.ended) await reaper.attempt({ what: 'forget_job', args: job }, run.id);
+    if (outcome.ended) await reaper.attempt({ what: 'forget_job', args: jobArgs(run) }, run.id);
+    // It may still run there, or have left its snapshot.
     else
-      await reaper.later(
-        { what: 'settle_job', args: { ...job, context_id: run.contextId, vm_moref: vm.moref } },
-        run.id,
-        failure,
-      );
+      await reaper.later({ what: 'settle_job', args: { ...jobArgs(run), ...vmArgs(vm) } }, run.id, failure);
     throw failure;
+  } finally {
+    // Only now: the node leaves the snapshots of running jobs alone.
+    if (outcome.ended && outcome.snapshotLeft !== undefined) {
+      const args = { node_name: nodeName, ...vmArgs(vm) };
+      await reaper.later({ what: 'sweep_snapshots', args }, run.id, outcome.snapshotLeft);
+    }
   }
+}
+
+function jobArgs({ id, nodeName }: Run) {
+  return { node_name: nodeName, job_id: id };
+}
+
+function vmArgs({ contextId, moref }: VmRecord) {
+  return { context_id: contextId, vm_moref: moref };
 }
 
 function diskTarget({ plan, layout, qemu }: Target): DiskTarget {

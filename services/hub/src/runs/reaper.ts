@@ -84,8 +84,12 @@ export class Reaper implements AsyncDisposable {
     this.#stop.abort();
     this.#wake.resolve();
     await this.#loop;
-    // What is in the middle of something long is done again after the next start.
-    await Promise.race([Promise.all(this.#busy.values()), delay(STOP_MS)]);
+    try {
+      await withDeadline('the reaper', STOP_MS, () => Promise.all(this.#busy.values()));
+    } catch (error) {
+      // It is in the catalogue until it is done: the next start tries it again.
+      this.options.log.warn({ error: toSendenseError(error).message }, 'stopped in the middle of a clean-up');
+    }
   }
 
   async #run(): Promise<void> {

@@ -28,12 +28,13 @@ export async function reconcile(options: ReconcileOptions): Promise<void> {
 async function endInterrupted(record: BackupRecord, options: ReconcileOptions): Promise<void> {
   const { catalog, reaper, log } = options;
   try {
+    const args = { backup_id: record.id };
     if (record.state === 'sealing') {
-      await reaper.attempt({ what: 'conclude_backup', args: { backup_id: record.id } }, record.id);
-      return;
+      await reaper.attempt({ what: 'conclude_backup', args }, record.id);
+    } else {
+      await failInterrupted(record, catalog);
+      await reaper.attempt({ what: 'remove_files', args }, record.id);
     }
-    await failInterrupted(record, catalog);
-    await reaper.attempt({ what: 'remove_files', args: { backup_id: record.id } }, record.id);
     await settleOnNode(record, options);
   } catch (error) {
     // One that cannot be ended must not keep the hub from serving the others.

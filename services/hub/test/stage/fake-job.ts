@@ -1,0 +1,204 @@
+import { join } from 'node:path';
+import { toErrorDetail, type DiskTarget, type JobEvent, type RunBackupRequest } from '@sendense/contracts';
+import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
+import { BlockHashWriter, HASH_BLOCK_BYTES, hashBlock, NbdClient } from '@sendense/nbd';
+import { OwnedStack, silentLogger } from '@sendense/runtime';
+import type { FakeDisk, FakeVm } from './fake-vm.js';
+
+type EventBody = NonNullable<JobEvent['event']>;
+
+/** Where a job can be made to wait or to fail. */
+export type Phase = 'accepted' | 'snapshot' | 'copying' | 'copied' | 'removing' | 'hashes';
+
+export interface JobScript {
+  /** Called at each phase; it may wait, or throw what the job fails with. */
+  at(phase: Phase, signal: AbortSignal): Promise<void>;
+}
+
+const PIECE_BYTES = 1 << 20;
+
+/**
+ * A job as the real node runs it, as far as the hub can see: numbered events, one snapshot, and every disk written for
+ * real through NBD to the port that the hub leased.
+ */
+export class FakeJob {
+  readonly events: JobEvent[] = [];
+  readonly stop = new AbortController();
+  readonly ended: Promise<void>;
+  #progress: JobEvent | undefined;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(
+    readonly request: RunBackupRequest,
+    readonly vm: FakeVm,
+    private readonly hashFolder: string,
+    private readonly script: JobScript,
+  ) {
+    this.ended = this.#run();
+  }
+
+  get id(): string {
+    return this.request.jobId;
+  }
+
+  get state(): 'running' | 'finished' | 'failed' {
+    const last = this.events.at(-1)?.event?.$case;
+    return last === 'finished' || last === 'failed' ? last : 'running';
+  }
+
+  hashesPath(diskKey: number): string {
+    return join(this.hashFolder, `${this.id}-${diskKey}.hashes`);
+  }
+
+  async *watch(after: bigint, signal: AbortSignal): AsyncGenerator<JobEvent> {
+    let sent = after;
+    let shown: JobEvent | undefined;
+    while (!signal.aborted) {
+      const changed = this.#changed.promise;
+      for (const event of this.events.slice(Number(sent))) {
+        yield event;
+        sent = event.sequence;
+      }
+      if (this.state !== 'running') return;
+      if (this.#progress && this.#progress !== shown) {
+        shown = this.#progress;
+        yield shown;
+      }
+      const aborted = Promise.withResolvers<void>();
+      signal.addEventListener('abort', () => aborted.resolve(), { once: true });
+      await Promise.race([changed, aborted.promise]);
+    }
+  }
+
+  #emit(event: EventBody): void {
+    const at = new Date();
+    if (event.$case === 'progress') this.#progress = { sequence: BigInt(this.events.length), at, event };
+    else this.events.push({ sequence: BigInt(this.events.length + 1), at, event });
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.stop;
+    try {
+      await this.#backUp(signal);
+      this.#emit({ $case: 'finished', value: { bytesRead: 0n, bytesWritten: 0n, bytesZeroed: 0n } });
+    } catch (error) {
+      const cause = signal.aborted ? toSendenseError(signal.reason) : toSendenseError(error);
+      this.#emit({ $case: 'failed', value: toErrorDetail(cause) });
+    }
+  }
+
+  async #backUp(signal: AbortSignal): Promise<void> {
+    const { vm, request, script } = this;
+    this.#emit({ $case: 'accepted', value: { nodeName: 'berlin', diskCount: request.disks.length } });
+    await script.at('accepted', signal);
+    await using owned = new OwnedStack(silentLogger);
+    const clients = new Map<number, NbdClient>();
+    for (const target of request.disks)
+      clients.set(target.diskKey, owned.use('target', await connect(target)));
+    const enabled = vm.changeTracking === 'already_enabled';
+    this.#emit({ $case: 'changeTracking', value: { enabled, outcome: vm.changeTracking } });
+    const moref = `snapshot-${++vm.snapshotsCreated}`;
+    vm.snapshots.push({ moref, jobId: this.id });
+    try {
+      this.#announceSnapshot(moref, enabled);
+      await script.at('snapshot', signal);
+      const copies = request.disks.map((target) => this.#copy(target, clients.get(target.diskKey), signal));
+      for (const copy of await Promise.allSettled(copies)) if (copy.status === 'rejected') throw copy.reason;
+      await script.at('copied', signal);
+    } finally {
+      await this.#removeSnapshot(moref);
+    }
+  }
+
+  #announceSnapshot(moref: string, tracked: boolean): void {
+    const { vm, request } = this;
+    const quiesced = request.quiesce && vm.quiesces;
+    this.#emit({
+      $case: 'snapshotCreated',
+      value: {
+        moref,
+        name: `sendense-${this.id}`,
+        quiesced,
+        quiesceNote: request.quiesce && !quiesced ? 'VMware Tools are not running' : '',
+        changeIds: request.disks.map(({ diskKey }) => ({
+          diskKey,
+          changeId: tracked ? `52 aa/${vm.disk(diskKey).changeNumber}` : '',
+        })),
+        foreignSnapshots: vm.foreignSnapshots,
+      },
+    });
+  }
+
+  async #removeSnapshot(moref: string): Promise<void> {
+    try {
+      await this.script.at('removing', new AbortController().signal);
+      this.vm.snapshots.splice(
+        this.vm.snapshots.findIndex((snapshot) => snapshot.moref === moref),
+        1,
+      );
+      this.#emit({ $case: 'snapshotRemoved', value: { moref, consolidated: false } });
+    } catch (error) {
+      const { message } = toSendenseError(error);
+      this.#emit({ $case: 'warning', value: { code: 'snapshot_remove_failed', message, context: {} } });
+    }
+  }
+
+  async #copy(target: DiskTarget, client: NbdClient | undefined, signal: AbortSignal): Promise<void> {
+    const disk = this.vm.disk(target.diskKey);
+    if (!client) throw new Error('no connection');
+    if (disk.backingUuid !== target.backingUuid || disk.sizeBytes !== Number(target.capacityBytes))
+      throw new SendenseError('disk_set_changed', `disk ${disk.key} is another one now`, { retryable: true });
+    const bytesTotal = BigInt(disk.sizeBytes);
+    const extentSource = target.previousChangeId === '' ? 'allocated_areas' : 'changed_areas';
+    this.#emit({
+      $case: 'diskStarted',
+      value: { diskKey: disk.key, bytesTotal, extentSource, extentCount: 1n },
+    });
+    for (let offset = 0; offset < disk.sizeBytes; offset += PIECE_BYTES) {
+      throwIfAborted(signal);
+      const piece = disk.content.subarray(offset, offset + PIECE_BYTES);
+      if (piece.every((byte) => byte === 0)) await client.writeZeroes(offset, piece.length);
+      else await client.write(offset, piece);
+      const bytesDone = BigInt(offset + piece.length);
+      this.#emit({ $case: 'progress', value: { disks: [{ diskKey: disk.key, bytesDone, bytesTotal }] } });
+      await this.script.at('copying', signal);
+    }
+    await client.flush();
+    const hashedBlocks = await this.#hash(disk);
+    this.#emit({
+      $case: 'diskFinished',
+      value: {
+        diskKey: disk.key,
+        bytesRead: bytesTotal,
+        bytesWritten: bytesTotal,
+        bytesZeroed: 0n,
+        hashedBlocks: BigInt(hashedBlocks),
+        durationMs: 1n,
+      },
+    });
+  }
+
+  async #hash(disk: FakeDisk): Promise<number> {
+    await using writer = await BlockHashWriter.create(this.hashesPath(disk.key), {
+      sizeBytes: disk.sizeBytes,
+    });
+    const count = Math.ceil(disk.sizeBytes / HASH_BLOCK_BYTES);
+    for (let block = 0; block < count; block++) {
+      const bytes = disk.content.subarray(block * HASH_BLOCK_BYTES, (block + 1) * HASH_BLOCK_BYTES);
+      if (bytes.every((byte) => byte === 0)) writer.append({ kind: 'zero', firstBlock: block, count: 1 });
+      else writer.append({ kind: 'data', firstBlock: block, count: 1, hashes: hashBlock(bytes) });
+    }
+    await writer.finish();
+    return count;
+  }
+}
+
+function connect(target: DiskTarget): Promise<NbdClient> {
+  return NbdClient.connect({
+    address: { kind: 'tcp', host: '127.0.0.1', port: target.nbdPort },
+    exportName: target.nbdExportName,
+    log: silentLogger,
+  });
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import type { VirtualMachine } from '@sendense/contracts';
+
+export interface FakeDiskSpec {
+  readonly key: number;
+  readonly sizeBytes: number;
+  readonly unsupportedReason?: string;
+}
+
+/** A disk in memory; what is not written is a hole. */
+export class FakeDisk {
+  readonly key: number;
+  readonly backingUuid = randomUUID();
+  readonly content: Buffer;
+  readonly unsupportedReason: string;
+  changeNumber = 1;
+
+  constructor(spec: FakeDiskSpec) {
+    this.key = spec.key;
+    this.content = Buffer.alloc(spec.sizeBytes);
+    this.unsupportedReason = spec.unsupportedReason ?? '';
+  }
+
+  get sizeBytes(): number {
+    return this.content.length;
+  }
+
+  /** Incompressible bytes, the same for the same seed. */
+  fill(offset: number, length: number, seed = 'seed'): void {
+    for (let at = 0; at < length; at += 32) {
+      const block = createHash('sha256')
+        .update(`${seed} ${offset + at}`)
+        .digest();
+      block.copy(this.content, offset + at, 0, Math.min(32, length - at));
+    }
+    this.changeNumber++;
+  }
+}
+
+/** A VM whose snapshots are only counted. */
+export class FakeVm {
+  readonly instanceUuid = randomUUID();
+  readonly snapshots: { moref: string; jobId: string }[] = [];
+  snapshotsCreated = 0;
+  host = 'host-21';
+  datastore = 'ds-1';
+  quiesces = true;
+  foreignSnapshots = 0;
+  changeTracking = 'already_enabled';
+  disks: FakeDisk[];
+
+  constructor(
+    readonly moref: string,
+    public name: string,
+    disks: readonly FakeDiskSpec[],
+  ) {
+    this.disks = disks.map((spec) => new FakeDisk(spec));
+  }
+
+  disk(key: number): FakeDisk {
+    const found = this.disks.find((disk) => disk.key === key);
+    if (!found) throw new Error(`${this.name} has no disk ${key}`);
+    return found;
+  }
+
+  toMessage(): VirtualMachine {
+    return {
+      moref: this.moref,
+      instanceUuid: this.instanceUuid,
+      name: this.name,
+      powerState: 'poweredOn',
+      toolsStatus: 'guestToolsRunning',
+      hostMoref: this.host,
+      hostName: this.host,
+      guestFullName: 'Debian GNU/Linux 12',
+      changeTrackingSupported: true,
+      changeTrackingEnabled: true,
+      snapshotCount: this.snapshots.length,
+      hardwareVersion: 'vmx-19',
+      disks: this.disks.map((disk) => ({
+        key: disk.key,
+        label: `Hard disk ${disk.key}`,
+        backingUuid: disk.backingUuid,
+        backingFile: `[${this.datastore}] ${this.moref}/${disk.key}.vmdk`,
+        datastore: this.datastore,
+        capacityBytes: BigInt(disk.sizeBytes),
+        controllerKey: 1000,
+        unitNumber: disk.key - 2000,
+        thinProvisioned: true,
+        unsupportedReason: disk.unsupportedReason,
+      })),
+    };
+  }
+}
