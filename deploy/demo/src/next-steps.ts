@@ -24,11 +24,11 @@ Everything is running; './dev demo --stop' ends it. Logs: ${stage.path('log')}
   curl -s -H "Authorization: Bearer $SENDENSE_TOKEN" -H 'Content-Type: application/json' \\
     -d '{"vm_name":"${vm}","repository_id":"${repositoryId}","backup_type":"full"}' ${pair.url}/api/v1/backups
 
-  .tools/go/bin/grpcurl -plaintext -unix ${pair.nodeSocket} list
-  .tools/go/bin/grpcurl -plaintext -unix ${pair.nodeSocket} describe sendense.node.v1.NodeService
-  .tools/go/bin/grpcurl -plaintext -unix ${pair.hubNodeSocket} sendense.node.v1.NodeService/GetNode
+  .tools/go/bin/grpcurl -plaintext unix://${pair.nodeSocket} list
+  .tools/go/bin/grpcurl -plaintext unix://${pair.nodeSocket} describe sendense.node.v1.NodeService
+  .tools/go/bin/grpcurl -plaintext unix://${pair.hubNodeSocket} sendense.node.v1.NodeService/GetNode
   printf '{"vcenter":{"endpoint":"${new URL(lab.endpoint).host}","username":"${lab.username}","password":"%s","thumbprint":"${lab.thumbprint_sha256}"}}' \\
-    "$(cat ${lab.password_file})" | .tools/go/bin/grpcurl -plaintext -unix ${pair.hubNodeSocket} -d @ sendense.node.v1.NodeService/ListVirtualMachines
+    "$(cat ${lab.password_file})" | .tools/go/bin/grpcurl -plaintext -d @ unix://${pair.hubNodeSocket} sendense.node.v1.NodeService/ListVirtualMachines
 
   bin/sendense-lab --dir ${stage.path('lab')} guest write ${vm} --disk 2000 --offset 4096 --random seed --length 1048576
   bin/sendense-lab --dir ${stage.path('lab')} snapshot list ${vm}

@@ -76,7 +76,7 @@ export function addNodeCommands(program: Command, context: CommandContext): void
         'list',
         'describe sendense.node.v1.NodeService',
         'sendense.node.v1.NodeService/GetNode',
-      ].map((rest) => `grpcurl -plaintext -unix ${found.socket_path} ${rest}`);
+      ].map((rest) => `grpcurl -plaintext unix://${found.socket_path} ${rest}`);
       answer(context, command, { socket: found.socket_path, commands }, commands.join('\n'));
     });
 
