@@ -263,14 +263,16 @@ function parseJson(text: string, what: string): unknown {
 
 function toImageInfo(json: InfoJson): ImageInfo {
   const backingFile = json['backing-filename'];
+  // qemu joins a relative backing path to its overlay's folder as it is, `./` and `../` included.
+  const path = resolve(json.filename);
   return {
-    path: json.filename,
+    path,
     format: json.format,
     virtualSizeBytes: json['virtual-size'],
     actualSizeBytes: json['actual-size'] ?? 0,
     clusterBytes: json['cluster-size'],
     backingFile,
-    backingPath: backingFile === undefined ? undefined : resolve(dirname(json.filename), backingFile),
+    backingPath: backingFile === undefined ? undefined : resolve(dirname(path), backingFile),
     backingFormat: json['backing-filename-format'],
     dirty: json['dirty-flag'] ?? false,
     corrupt: json['format-specific']?.data?.corrupt ?? false,
