@@ -1,10 +1,7 @@
-import { realpath } from 'node:fs/promises';
-import { join } from 'node:path';
 import { openCatalog, type Catalog } from '@sendense/catalog';
 import {
   buildInfo,
   createLogger,
-  ensureDirectory,
   lockDirectory,
   OwnedStack,
   type Listen,
@@ -16,6 +13,7 @@ import { buildApi } from './api/server.js';
 import { AuditTrail } from './audit-trail.js';
 import { ownerMark, type HubConfig } from './config.js';
 import type { HubContext } from './context.js';
+import { ownDirectory } from './directories.js';
 import { hostKey } from './host-key.js';
 import { Metrics } from './metrics.js';
 import { Nodes } from './nodes/nodes.js';
@@ -54,9 +52,8 @@ export async function createHub(
   { createRuns = createBackupRuns }: HubParts = {},
 ): Promise<Hub> {
   await using acquired = new OwnedStack(log, RELEASE_TIMEOUT_MS);
-  await ensureDirectory(config.dataDirectory, 0o700);
-  await ensureDirectory(join(config.runtimeDirectory, 'nodes'), 0o700);
-  const dataDirectory = await realpath(config.dataDirectory);
+  const dataDirectory = await ownDirectory(config.dataDirectory, 'SENDENSE_DATA_DIR');
+  await ownDirectory(config.runtimeDirectory, 'SENDENSE_RUNTIME_DIR');
   acquired.use(
     'data directory',
     lockDirectory(dataDirectory, { service: 'sendense-hub', version: buildInfo.version }),

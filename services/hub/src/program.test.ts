@@ -56,6 +56,15 @@ describe('sendense-hub', () => {
     expect(hub.text).not.toContain(token);
   });
 
+  it('says which directory it cannot make, and how to', async () => {
+    const settings = { SENDENSE_RUNTIME_DIR: '/etc/passwd/x' };
+    const { exitCode, text } = await runHub(['run'], { folder, settings });
+    expect([exitCode, text]).toEqual([
+      1,
+      expect.stringMatching(/\/etc\/passwd\/x cannot be made .*install -d -m 700 .*SENDENSE_RUNTIME_DIR/),
+    ]);
+  });
+
   it('refuses to be second on a data directory or a port, naming the first', async () => {
     await using first = await HubProcess.spawn(['run'], { folder });
     const { port } = new URL(await first.url());

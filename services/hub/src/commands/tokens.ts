@@ -1,9 +1,9 @@
-import { stat } from 'node:fs/promises';
 import { openCatalog, type ApiRole, type ApiTokenRecord, type Catalog } from '@sendense/catalog';
 import { printable, SendenseError } from '@sendense/core';
-import { createLogger, ensureDirectory } from '@sendense/runtime';
+import { createLogger } from '@sendense/runtime';
 import { readConfig } from '../config.js';
-import { describeUser, ownUser } from '../repositories/users.js';
+import { ownDirectory } from '../directories.js';
+import { ownUser } from '../repositories/users.js';
 
 /** Where the commands write: answers to stdout, what is meant for people to stderr. */
 export interface Output {
@@ -70,20 +70,10 @@ export async function revokeToken(env: NodeJS.ProcessEnv, which: string, output:
 
 /** The catalogue of the configured data directory; a running hub works on it at the same time (SQLite's WAL allows it). */
 async function openOwnCatalog(env: NodeJS.ProcessEnv): Promise<Catalog> {
-  const { dataDirectory } = readConfig(env);
-  await ensureDirectory(dataDirectory, 0o700);
-  const owner = (await stat(dataDirectory)).uid;
-  const { uid, name } = ownUser();
-  if (owner !== uid) {
-    const wanted = await describeUser(owner);
-    throw new SendenseError(
-      'permission_denied',
-      `${dataDirectory} belongs to ${wanted}, and you are ${name}: files made now could not be used by the hub. Run this as that user: setpriv --reuid=${owner} --clear-groups, or sudo -u '#${owner}'`,
-      { context: { directory: dataDirectory } },
-    );
-  }
+  const config = readConfig(env);
+  const directory = await ownDirectory(config.dataDirectory, 'SENDENSE_DATA_DIR');
   const log = createLogger({ service: 'sendense-hub', level: 'warn' });
-  return openCatalog({ directory: dataDirectory, log });
+  return openCatalog({ directory, log });
 }
 
 function localActor(): string {

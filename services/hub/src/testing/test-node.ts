@@ -35,10 +35,15 @@ export class TestNode implements AsyncDisposable {
   static async connect(hub: TestHub, name = 'site-1'): Promise<TestNode> {
     const { body } = await hub.post('/api/v1/nodes', { name });
     const node = new TestNode(hub, name);
-    await node.#serve();
-    await node.enrol(String(body['enrolment_token']));
-    await node.dial();
-    return node;
+    try {
+      await node.#serve();
+      await node.enrol(String(body['enrolment_token']));
+      await node.dial();
+      return node;
+    } catch (error) {
+      await node[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   async enrol(token: string): Promise<void> {
