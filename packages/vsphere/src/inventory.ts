@@ -34,14 +34,14 @@ export async function listVirtualMachines(
   filter: VirtualMachineFilter,
 ): Promise<VirtualMachine[]> {
   const candidates = await findCandidates(client, filter);
-  const named = candidates !== undefined;
-  const found = named
-    ? (await Promise.all(candidates.map(async (vm) => propertiesIfThere(client, vm)))).flat()
-    : await retrieveInventory(client, 'VirtualMachine', VM_PROPERTIES);
+  const found =
+    candidates === undefined
+      ? readable(client, await retrieveInventory(client, 'VirtualMachine', VM_PROPERTIES))
+      : (await Promise.all(candidates.map(async (vm) => propertiesIfThere(client, vm)))).flat();
   const complete = found.filter((vm) => {
     if (readBoolean(vm.get('config.template'))) return false;
     const lost = vm.get('config.instanceUuid') === undefined;
-    if (lost && named) throw inaccessible(vm);
+    if (lost && candidates !== undefined) throw inaccessible(vm);
     return !lost;
   });
   const hostNames = await namesOfHosts(client, complete);
@@ -49,6 +49,15 @@ export async function listVirtualMachines(
     .map((vm) => describe(vm, hostNames))
     .filter((vm) => matches(vm, filter))
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.moref < b.moref ? -1 : 1));
+}
+
+/** An account may see VMs that it may not read: one of them must not hide all the others. */
+function readable(client: VimClient, objects: readonly ObjectProperties[]): ObjectProperties[] {
+  return objects.filter(({ object, failure }) => {
+    if (failure)
+      client.log.warn({ vmMoref: object.value, error: failure.message }, 'left out a VM that cannot be read');
+    return failure === undefined;
+  });
 }
 
 /** The VMs to look at when the filter says which; undefined when it could be any. */
@@ -70,7 +79,7 @@ async function findCandidates(
   }
   if (filter.name === undefined) return undefined;
   const names = await retrieveInventory(client, 'VirtualMachine', ['name', 'config.template']);
-  return names
+  return readable(client, names)
     .filter((vm) => nameOf(vm) === filter.name && !readBoolean(vm.get('config.template')))
     .map((vm) => vm.object);
 }
@@ -95,7 +104,7 @@ async function propertiesIfThere(client: VimClient, vm: ManagedObject): Promise<
   }
 }
 
-/** Names by moref. A host that leaves the inventory meanwhile has none. */
+/** Names by moref. A host that leaves the inventory meanwhile, or may not be read, has none. */
 async function namesOfHosts(
   client: VimClient,
   vms: readonly ObjectProperties[],
@@ -108,7 +117,8 @@ async function namesOfHosts(
   );
   try {
     const found = await retrieveProperties(client, [...hosts.values()], ['name']);
-    return new Map(found.map((host) => [host.object.value, nameOf(host)]));
+    const known = found.filter((host) => host.failure === undefined);
+    return new Map(known.map((host) => [host.object.value, nameOf(host)]));
   } catch (error) {
     if (isFault(error, 'ManagedObjectNotFound', 'NoPermission')) return new Map();
     throw error;

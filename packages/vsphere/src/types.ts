@@ -161,7 +161,8 @@ export interface VSphereSession extends AsyncDisposable {
   enableChangeTracking(vmMoref: string, signal?: AbortSignal): Promise<ChangeTrackingOutcome>;
 
   /**
-   * One snapshot of all disks, without memory. A cancelled one is taken back before this throws.
+   * One snapshot of all disks, without memory. A cancelled one is taken back before this throws. When vCenter is lost in
+   * between (`vcenter_unreachable`), only its name tells later whether it exists: choose one that can be searched for.
    * @throws `vm_not_found` · `snapshot_create_failed` · `vcenter_task_timeout` · `cancelled`
    */
   createSnapshot(vmMoref: string, request: SnapshotRequest, signal?: AbortSignal): Promise<CreatedSnapshot>;

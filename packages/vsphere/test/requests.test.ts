@@ -113,7 +113,7 @@ describeScripted('requests are, element for element, those of pyvmomi', () => {
       ['removeChildren', 'false'],
       ['consolidate', 'true'],
     ]);
-    expect(removal.headers['soapaction']).toMatch(/^urn:vim25\//);
+    expect(removal.headers['soapaction']).toMatch(/^"urn:vim25\//);
     expect(removal.headers['content-type']).toMatch(/^text\/xml/);
   });
 });

@@ -10,6 +10,7 @@ import {
   PASSWORD,
   ScriptedVCenter,
   USERNAME,
+  type Answer,
   val,
   values,
 } from './scripted-vcenter.js';
@@ -162,6 +163,48 @@ describeScripted('an expired session', () => {
     });
     await session.listVirtualMachines();
     expect(vcenter.requests.at(-1)?.cookie).toBe('secret-cookie-1');
+  });
+});
+
+/** Properties of vm-1 of which some are missing for a reason. */
+function missing(path: string, faultName: string, properties = ''): Answer {
+  const fields = faultName === 'NoPermission' ? '<privilegeId>System.Read</privilegeId>' : '';
+  const reason = `<fault><fault xsi:type="${faultName}">${fields}</fault><localizedMessage/></fault>`;
+  const content = `${properties}<missingSet><path>${path}</path>${reason}</missingSet>`;
+  return values(
+    `<returnval><objects>${moref('obj', 'VirtualMachine', 'vm-1')}${content}</objects></returnval>`,
+  );
+}
+
+describeScripted('a property that is missing for a reason is not unset', () => {
+  test('the session ended while properties were collected: renewed, and read again', async () => {
+    addVm('a', 1, { snapshot: pyvmomiReplies['snapshots']! });
+    await using session = await connectTo(vcenter);
+    vcenter.on('RetrievePropertiesEx', missing('snapshot', 'NotAuthenticated'), (request) =>
+      vcenter.builtIn(request.method, request),
+    );
+    expect(await session.snapshots('vm-1')).toHaveLength(5);
+    expect(vcenter.logins).toBe(2);
+  });
+
+  test('the account may not read it', async () => {
+    await using session = await connectTo(vcenter);
+    vcenter.on('RetrievePropertiesEx', missing('snapshot', 'NoPermission'));
+    const error = await failureOf(session.snapshots('vm-1'));
+    expect(error.code).toBe('vcenter_fault');
+    expect(error.context).toMatchObject({ fault: 'NoPermission', privilege: 'System.Read' });
+    expect(error.message).toContain('reading snapshot of vm-1');
+  });
+
+  test('a VM that may not be read is left out of a list, and an error when it was asked for', async () => {
+    const { log, lines } = recordingLogger();
+    await using session = await connectTo(vcenter, { log });
+    vcenter.on('RetrievePropertiesEx', missing('config.template', 'NoPermission'));
+    expect(await session.listVirtualMachines()).toEqual([]);
+    expect(lines.join('')).toMatch(/vm-1.*left out a VM that cannot be read/);
+    expect((await failureOf(session.listVirtualMachines({ moref: 'vm-1' }))).context['fault']).toBe(
+      'NoPermission',
+    );
   });
 });
 

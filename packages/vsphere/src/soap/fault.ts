@@ -21,17 +21,15 @@ const TELLING_FIELDS: Readonly<Record<string, string>> = {
   feature: 'feature',
 };
 
-/** Faults that pass by themselves: another task on the VM, a host that is not reachable now, an overloaded server. */
+/** Faults that pass by themselves: another task on the VM, a host that is not reachable now. */
 const PASSING = new Set([
   'TaskInProgress',
   'ConcurrentAccess',
   'HostCommunication',
   'HostNotConnected',
   'HostNotReachable',
-  'NetworkCopyFault',
   'Timedout',
   'RequestCanceled',
-  'TooManyWrites',
 ]);
 
 /** From the `Fault` element of a SOAP body. */
@@ -65,8 +63,8 @@ function makeFault(detail: XmlElement | undefined, text: string | undefined): Fa
   };
 }
 
-/** @param what the call or task that failed and its object: `CreateSnapshot_Task of vm-57` */
-export function faultError(fault: Fault, what: string, context: Record<string, string> = {}): SendenseError {
+/** VimClient.faultError makes the same, and cuts secrets out. */
+export function faultError(fault: Fault, what: string, context: Record<string, string>): SendenseError {
   const details = Object.entries(fault.details).map(([name, value]) => `${name} ${value}`);
   const said = [fault.message, ...fault.explanations.slice(-1)].filter((text, index, all) => {
     return text !== '' && all.indexOf(text) === index;

@@ -12,7 +12,7 @@ import type { Pin } from './thumbprints.js';
  * The version of the API whose types we expect. vCenter answers in it whatever its own is; it knows everything that is
  * used here, and no supported vCenter is older.
  */
-const SOAP_ACTION = 'urn:vim25/6.5';
+const SOAP_ACTION = '"urn:vim25/6.5"';
 
 /** Pages of properties are asked for in portions (vim/properties.ts) that stay far below this. */
 const MAX_REPLY_BYTES = 64 << 20;

@@ -1,6 +1,6 @@
 import { SendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
-import { faultAs, faultError, isFault, readSoapFault } from '../soap/fault.js';
+import { faultAs, faultError, isFault, readSoapFault, type Fault } from '../soap/fault.js';
 import { envelope, value, type ManagedObject, type Markup } from '../soap/markup.js';
 import { parseXml, type XmlElement } from '../soap/xml.js';
 import { protocolFailure, unreachable } from '../transport/failures.js';
@@ -132,7 +132,7 @@ export class VimClient {
       this.#cookie = reply.cookie;
       this.#login++;
     } catch (error) {
-      if (!isFault(error, 'InvalidLogin', 'PasswordExpired', 'NoPermission')) throw error;
+      if (!isFault(error, 'InvalidLogin', 'NoPermission')) throw error;
       throw faultAs(
         'vcenter_login_failed',
         `${username} cannot log in to ${this.endpoint}: check user name, password and that the account is not locked`,
@@ -168,7 +168,7 @@ export class VimClient {
     this.log.trace({ method, object: target.value, status: reply.status, durationMs }, 'called vCenter');
     const body = this.#readBody(reply);
     const fault = body.child('Fault');
-    if (fault) throw this.#faultError(fault, `${method} of ${target.value}`);
+    if (fault) throw this.faultError(readSoapFault(fault), `${method} of ${target.value}`);
     const answer = body.child(`${method}Response`);
     if (answer === undefined) throw protocolFailure(this.transport.endpoint, `it does not answer ${method}`);
     return {
@@ -194,22 +194,23 @@ export class VimClient {
     }
   }
 
-  /** A server may quote what it was sent: the password and the cookie are cut out. */
-  #faultError(element: XmlElement, what: string): SendenseError {
-    const fault = readSoapFault(element);
-    const hide = (text: string) =>
-      [this.credentials.password, this.#cookie?.split('=').slice(1).join('=')]
-        .filter((secret) => secret !== undefined && secret.length >= 4)
-        .reduce<string>((shown, secret) => shown.replaceAll(String(secret), '[secret]'), text);
-    return faultError(
-      {
-        name: fault.name,
-        message: hide(fault.message),
-        details: Object.fromEntries(Object.entries(fault.details).map(([key, text]) => [key, hide(text)])),
-        explanations: fault.explanations.map(hide),
-      },
-      what,
-      { endpoint: this.endpoint },
+  /**
+   * The `vcenter_fault` for a fault of this vCenter. A server may quote what it was sent: password and cookie are cut out.
+   * @param what the call or task that failed and its object: `CreateSnapshot_Task of vm-57`
+   */
+  faultError(fault: Fault, what: string, context: Record<string, string> = {}): SendenseError {
+    const secrets = [this.credentials.password, this.#cookie?.split('=').slice(1).join('=') ?? ''].filter(
+      // Shorter ones would be cut out of ordinary words.
+      (secret) => secret.length >= 4,
     );
+    const hide = (text: string) =>
+      secrets.reduce((shown, secret) => shown.replaceAll(secret, '[secret]'), text);
+    const shown = {
+      name: fault.name,
+      message: hide(fault.message),
+      details: Object.fromEntries(Object.entries(fault.details).map(([key, text]) => [key, hide(text)])),
+      explanations: fault.explanations.map(hide),
+    };
+    return faultError(shown, what, { endpoint: this.endpoint, ...context });
   }
 }

@@ -1,30 +1,36 @@
+import type { SendenseError } from '@sendense/core';
 import { dataObject, reference, value, type ManagedObject, type Markup } from '../soap/markup.js';
 import { required, readReference, readText } from '../soap/values.js';
 import type { XmlElement } from '../soap/xml.js';
-import { isFault } from '../soap/fault.js';
+import { isFault, readMethodFault } from '../soap/fault.js';
 import type { Send, VimClient } from './client.js';
 
 /** Objects in one page: a VM with many disks and snapshots has some 100 KiB of properties. */
 const OBJECTS_PER_PAGE = 100;
 
-/** The properties of one object that were asked for and are set. */
+/** The properties of one object that were asked for. */
 export class ObjectProperties {
-  readonly #values: ReadonlyMap<string, XmlElement>;
-
   constructor(
     readonly object: ManagedObject,
-    values: Iterable<readonly [string, XmlElement]>,
-  ) {
-    this.#values = new Map(values);
-  }
+    private readonly values: ReadonlyMap<string, XmlElement>,
+    private readonly failures: ReadonlyMap<string, SendenseError>,
+  ) {}
 
+  /** Undefined when it is unset. @throws `vcenter_fault` when it may not be read, which is not the same */
   get(path: string): XmlElement | undefined {
-    return this.#values.get(path);
+    const failure = this.failures.get(path);
+    if (failure) throw failure;
+    return this.values.get(path);
   }
 
-  /** The items of a property that is an array; empty when it is unset. */
+  /** The items of a property that is an array; empty when it is unset. @throws as {@link get} */
   items(path: string): readonly XmlElement[] {
-    return this.#values.get(path)?.children ?? [];
+    return this.get(path)?.children ?? [];
+  }
+
+  /** Why some property may not be read. */
+  get failure(): SendenseError | undefined {
+    return this.failures.values().next().value;
   }
 }
 
@@ -111,7 +117,7 @@ async function retrievePages(
   const found: ObjectProperties[] = [];
   let [result] = await send('RetrievePropertiesEx', propertyCollector, [spec, page], options);
   while (result) {
-    for (const object of result.all('objects')) found.push(readObject(object));
+    for (const object of result.all('objects')) found.push(readObject(client, object));
     const token = readText(result.child('token'));
     if (!token) break;
     [result] = await send(
@@ -124,15 +130,23 @@ async function retrievePages(
   return found;
 }
 
-function readObject(content: XmlElement): ObjectProperties {
+function readObject(client: VimClient, content: XmlElement): ObjectProperties {
   const object = required(readReference(content.child('obj')), 'the object that properties belong to');
-  return new ObjectProperties(
-    object,
-    content.all('propSet').flatMap((property) => {
-      const val = property.child('val');
-      return val ? [[readText(property.child('name')) ?? '', val] as const] : [];
-    }),
-  );
+  const name = (element: XmlElement, of: string) =>
+    required(readText(element.child(of)), 'the name of a property');
+  const values = content.all('propSet').flatMap((property) => {
+    const val = property.child('val');
+    return val ? [[name(property, 'name'), val] as const] : [];
+  });
+  const failures = content.all('missingSet').map((missing) => {
+    const path = name(missing, 'path');
+    const fault = readMethodFault(required(missing.child('fault'), `the reason why ${path} is missing`));
+    const failure = client.faultError(fault, `reading ${path} of ${object.value}`);
+    // A session that ends while properties are collected shows only here: taken for unset, a VM would have no snapshots.
+    if (isFault(failure, 'NotAuthenticated')) throw failure;
+    return [path, failure] as const;
+  });
+  return new ObjectProperties(object, new Map(values), new Map(failures));
 }
 
 /** For giving back what vCenter forgets with the session anyway. */

@@ -1,6 +1,6 @@
 import { errorCode, SendenseError, throwIfAborted } from '@sendense/core';
 import { delay } from '@sendense/runtime';
-import { faultError, isFault, readMethodFault } from '../soap/fault.js';
+import { isFault, readMethodFault } from '../soap/fault.js';
 import { dataObject, reference, value, type ManagedObject } from '../soap/markup.js';
 import { required, readReference, readText } from '../soap/values.js';
 import type { XmlElement } from '../soap/xml.js';
@@ -69,7 +69,7 @@ async function readTask(client: VimClient, task: ManagedObject, signal: AbortSig
 
 function taskError(client: VimClient, task: ManagedObject, info: XmlElement, what: string): SendenseError {
   const error = required(info.child('error'), `the error of ${task.value}`);
-  return faultError(readMethodFault(error), what, { endpoint: client.endpoint, task: task.value });
+  return client.faultError(readMethodFault(error), what, { task: task.value });
 }
 
 interface Watcher {
