@@ -87,7 +87,7 @@ class ControlClient implements TunnelClient {
     const stopped = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
-    return Promise.race([connection.lost, stopped]);
+    return await Promise.race([connection.lost, stopped]);
   }
 
   async #offerApi({ ssh, lost }: HubConnection): Promise<void> {
@@ -125,6 +125,6 @@ class ControlClient implements TunnelClient {
 async function connectionError(socket: Socket): Promise<Error | undefined> {
   return new Promise((resolve) => {
     socket.once('connect', () => resolve(undefined));
-    socket.on('error', resolve);
+    socket.on('error', (error) => resolve(error));
   });
 }

@@ -20,10 +20,12 @@ const ENROLMENT_STAY_MS = 5000;
 const GOODBYE_MS = 1000;
 /** ssh2 counts unanswered keep-alives; here {@link watchLiveness} does. */
 const NEVER = 2 ** 31;
+/** What ssh2 lets each side send on a channel before the other side has read it. */
+const WINDOW_BYTES = 2 << 20;
 /** More than any channel window allows to be on its way: who sends more ignores flow control. */
 const MAX_UNREAD_BYTES = 8 << 20;
-/** More than the relays ever let wait: who lets that much pile up asks and does not listen. */
-const MAX_UNSENT_BYTES = 64 << 20;
+/** What may wait to be sent beside the channels' windows: who lets more pile up asks and does not listen. */
+const MAX_UNSENT_BYTES = 8 << 20;
 
 export interface ConnectionOptions {
   readonly id: number;
@@ -216,7 +218,8 @@ export class PeerConnection implements Peer {
     const { socket } = this.options;
     const unread = Math.max(this.#ports.unreadBytes, this.#api?.unreadBytes ?? 0);
     if (unread > MAX_UNREAD_BYTES) this.#fail(new Error('the peer ignores flow control'));
-    if (socket.writableLength > MAX_UNSENT_BYTES) this.#fail(new Error('the peer does not read'));
+    const maxUnsent = MAX_UNSENT_BYTES + this.limits.maxChannels * WINDOW_BYTES;
+    if (socket.writableLength > maxUnsent) this.#fail(new Error('the peer does not read'));
     const carried = this.counters.fromPeerBytes + this.counters.toPeerBytes;
     if (carried < this.#rekeyAtBytes || this.ended) return;
     this.#rekeyAtBytes = carried + this.limits.rekeyBytes;
