@@ -272,5 +272,9 @@ describeWith('the client, with real servers,', () => {
         message: expect.stringContaining('cannot be reached'),
       });
     }
+    const path = `/tmp/${'x'.repeat(103)}`;
+    await expect(probeExport({ kind: 'unix', path }, 'disk', { log })).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
   });
 });

@@ -55,6 +55,7 @@ export function requestFailed(
 }
 
 export function cannotConnect(server: string, cause: unknown): SendenseError {
+  if (cause instanceof SendenseError) return cause;
   const why = messageOf(cause) ?? String(cause);
   return new SendenseError('nbd_connection_lost', `the NBD server at ${server} cannot be reached: ${why}`, {
     context: { server },

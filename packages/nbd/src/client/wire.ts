@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { printable, SendenseError } from '@sendense/core';
 import type { NbdAddress } from '../address.js';
 
 /** What is done with the bytes that arrive. It says where it wants them, so that payload lands where it is needed. */
@@ -29,8 +30,9 @@ export class Wire {
 
   private constructor(readonly description: string) {}
 
-  /** Rejects with the system's error. */
+  /** Rejects with the system's error, or `invalid_argument` for a socket path that the system would cut off. */
   static async connect(address: NbdAddress, description: string, signal: AbortSignal): Promise<Wire> {
+    checkSocketPath(address);
     const wire = new Wire(description);
     const socket = connect({
       ...(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port }),
@@ -148,6 +150,17 @@ export class Wire {
       this.destroy(error as Error);
     }
   }
+}
+
+/** A unix address has 108 bytes for its path, the NUL at its end included (unix(7)). */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+function checkSocketPath(address: NbdAddress): void {
+  if (address.kind !== 'unix' || Buffer.byteLength(address.path) <= MAX_SOCKET_PATH_BYTES) return;
+  throw new SendenseError(
+    'invalid_argument',
+    `the socket path ${printable(address.path)} is longer than ${MAX_SOCKET_PATH_BYTES} bytes: use a shorter directory`,
+  );
 }
 
 async function connected(socket: Socket, signal: AbortSignal): Promise<void> {
