@@ -42,6 +42,8 @@ export interface DiskSpec {
   readonly backing?: DiskBacking;
   /** Shared with other VMs through multi-writer; such a disk is left out of snapshots. @default false */
   readonly multiWriter?: boolean;
+  /** On a SCSI controller whose bus is shared with other VMs; such a disk is left out too. @default false */
+  readonly busShared?: boolean;
 }
 
 export interface VmSpec {
@@ -81,6 +83,7 @@ export interface LabDisk {
   readonly mode: DiskMode;
   readonly backing: DiskBacking;
   readonly multiWriter: boolean;
+  readonly busShared: boolean;
   /** The current changeId; missing while change tracking does not run on it. */
   readonly changeId?: string;
 }
@@ -132,7 +135,7 @@ export type ChangedAreasLie =
   | 'no_areas'
   /** Answers with another startOffset than was asked. */
   | 'wrong_start_offset'
-  /** The pages do not add up to the capacity: the reply covers too little and says that it is the end. */
+  /** Ends with its last area instead of at the end of the disk, and covers nothing after it. */
   | 'short_length'
   /** Covers nothing, for ever. */
   | 'zero_length'
@@ -151,7 +154,7 @@ export interface LabFault {
   /** Fail with this fault of VMware (`FileFault`, `GenericVmConfigFault`, …); for `vddk.*` a VIX error number. */
   readonly fault?: string;
   readonly message?: string;
-  /** Where a method that starts a task fails: the call, or the task. @default 'task' for methods with a task */
+  /** Where a method that starts a task fails or is delayed: the call, or the task. @default 'task' for those */
   readonly stage?: 'call' | 'task';
   readonly delayMs?: number;
   /** Drop the connection: before anything was done, or after it, so that only the answer is lost. */

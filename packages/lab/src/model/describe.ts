@@ -36,6 +36,7 @@ export function describeDisk(disk: DiskState | SnapshotDiskState): LabDisk {
     mode: disk.mode,
     backing: disk.backing,
     multiWriter: disk.multiWriter,
+    busShared: disk.busShared,
     ...(changeId === undefined ? {} : { changeId }),
   };
 }

@@ -112,11 +112,16 @@ export function makeDisk(vm: VmState, spec: DiskSpec, uuid: string, fileName: st
     mode: spec.mode ?? 'persistent',
     backing: spec.backing ?? 'file',
     multiWriter: spec.multiWriter ?? false,
+    busShared: spec.busShared ?? false,
     fileName,
   };
 }
 
 /** Whether snapshots hold the disk. */
-export function inSnapshots(disk: Pick<DiskState, 'mode' | 'backing' | 'multiWriter'>): boolean {
-  return disk.mode === 'persistent' && disk.backing !== 'physical_rdm' && !disk.multiWriter;
+export function inSnapshots(
+  disk: Pick<DiskState, 'mode' | 'backing' | 'multiWriter' | 'busShared'>,
+): boolean {
+  return (
+    disk.mode === 'persistent' && disk.backing !== 'physical_rdm' && !disk.multiWriter && !disk.busShared
+  );
 }

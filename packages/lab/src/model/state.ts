@@ -24,6 +24,8 @@ export interface DiskState {
   readonly mode: DiskMode;
   readonly backing: DiskBacking;
   readonly multiWriter: boolean;
+  /** Its controller's bus is shared with other VMs. */
+  readonly busShared: boolean;
   /** The VMDK that is written: a key of the VM's `vmdks`. */
   fileName: string;
   tracking?: TrackingState;
@@ -89,6 +91,8 @@ export interface VmState {
   snapshots: SnapshotState[];
   currentSnapshot?: string;
   nextSnapshotId: number;
+  /** Another one after every change of the configuration. */
+  changeVersion: string;
 }
 
 /** A named thing of the inventory. */

@@ -95,6 +95,7 @@ export async function forgetSnapshot(
   andChildren = false,
 ): Promise<void> {
   await context.locks.run(vm, async () => {
+    if (!vm.snapshots.includes(snapshot)) return;
     const removed = andChildren ? [snapshot, ...descendants(vm, snapshot)] : [snapshot];
     for (const { moref, parent } of removed) {
       await context.vddk.withdrawSnapshot(vm.moref, moref);

@@ -31,6 +31,7 @@ function newTracking(vm: VmState): TrackingState {
 export function enableTracking(vm: VmState, enabled: boolean): void {
   if (enabled === vm.changeTrackingEnabled) return;
   vm.changeTrackingEnabled = enabled;
+  vm.changeVersion = new Date().toISOString();
   vm.allocatedKnown = enabled && vm.snapshots.length === 0;
   if (!enabled) stopTracking(vm);
 }

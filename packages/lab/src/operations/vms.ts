@@ -40,6 +40,7 @@ async function makeVm(context: LabContext, spec: VmSpec): Promise<VmState> {
     vmdks: {},
     snapshots: [],
     nextSnapshotId: 1,
+    changeVersion: new Date().toISOString(),
   };
   for (const disk of spec.disks ?? []) await addDisk(context, vm, disk);
   startTracking(vm);
