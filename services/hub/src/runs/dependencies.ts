@@ -37,6 +37,8 @@ export interface RunTiming {
   /** A cancelled job's time on the node to remove its snapshot before the backup ends without waiting any longer. */
   readonly nodeCancelMs: number;
   readonly spaceCheckMs: number;
+  /** How often a backup that waits for ports is tried again although none was given back: a stranger may have left one. */
+  readonly portRetryMs: number;
   /** The reaper's first pause between two tries; it doubles up to {@link reaperMaxMs}. */
   readonly reaperMs: number;
   readonly reaperMaxMs: number;
@@ -47,6 +49,7 @@ export const DEFAULT_TIMING: RunTiming = {
   nodeLostMs: 60_000,
   nodeCancelMs: 30_000,
   spaceCheckMs: 1_000,
+  portRetryMs: 5_000,
   reaperMs: 5_000,
   reaperMaxMs: 600_000,
 };

@@ -43,7 +43,8 @@ export async function createBackupRuns(dependencies: BackupRunsDependencies): Pr
   await reconcile({ ...dependencies, reaper, log });
   reaper.start();
   const pool = new PortPool({ range: dependencies.config.nbdPorts, log });
-  const queue = new BackupQueue({ limits: dependencies.config.limits, pool, log });
+  const { limits } = dependencies.config;
+  const queue = new BackupQueue({ limits, pool, log, portRetryMs: timing.portRetryMs });
   // From here on the runs own the reaper.
   started.move();
   return new ActiveBackupRuns({ ...dependencies, timing, log, reaper, pool, queue });

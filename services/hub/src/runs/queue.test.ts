@@ -20,7 +20,12 @@ class Fixture implements Disposable {
       log: silentLogger,
       isFree: async () => true,
     });
-    this.queue = new BackupQueue({ limits: { ...MANY, ...limits }, pool: this.pool, log: silentLogger });
+    this.queue = new BackupQueue({
+      limits: { ...MANY, ...limits },
+      pool: this.pool,
+      log: silentLogger,
+      portRetryMs: 5_000,
+    });
   }
 
   /** Answers once the backup was started or put to wait. */

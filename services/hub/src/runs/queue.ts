@@ -19,8 +19,8 @@ export interface BackupQueueOptions {
   readonly limits: BackupLimits;
   readonly pool: PortPool;
   readonly log: Logger;
-  /** How often a backup that waits for ports is tried again although none was given back: a stranger may have left one. @default 5000 */
-  readonly retryMs?: number;
+  /** See RunTiming.portRetryMs. */
+  readonly portRetryMs: number;
 }
 
 /** Something of which only so much is used at a time. */
@@ -137,7 +137,7 @@ export class BackupQueue implements Disposable {
       const patient = !fits && waiter.passed < this.options.limits.total;
       for (const { key } of patient ? full : resources) kept.add(key);
     }
-    if (portsMissing) this.#retry = setTimeout(() => this.#pump(), this.options.retryMs ?? 5_000).unref();
+    if (portsMissing) this.#retry = setTimeout(() => this.#pump(), this.options.portRetryMs).unref();
   }
 
   #lease({ jobId, nodeName, ports }: Demand): Promise<PortLeases | undefined> {

@@ -19,6 +19,7 @@ export const FAST: Partial<RunTiming> = {
   nodeLostMs: 1_500,
   nodeCancelMs: 5_000,
   spaceCheckMs: 50,
+  portRetryMs: 100,
   reaperMs: 100,
   reaperMaxMs: 500,
 };

@@ -1,0 +1,352 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { SendenseError } from '@sendense/core';
+import { eventually, requires } from '@sendense/runtime/testing';
+import { FakeNode } from './stage/fake-node.js';
+import type { FakeVm } from './stage/fake-vm.js';
+import { NOTHING_LEFT, Spine, type SpineOptions } from './stage/spine.js';
+
+const MIB = 2 ** 20;
+const isRoot = process.getuid?.() === 0;
+
+requires(
+  describe,
+  'qemu-nbd',
+  'qemu-img',
+)('a backup that cannot be finished', () => {
+  let node: FakeNode;
+  let spine: Spine;
+  let vm: FakeVm;
+  let contextId: string;
+
+  async function setUp(options: SpineOptions = {}): Promise<void> {
+    spine = await Spine.start(node, options);
+    vm = node.addVm('pgtest1', [
+      { key: 2000, sizeBytes: 4 * MIB },
+      { key: 2001, sizeBytes: 2 * MIB },
+    ]);
+    contextId = await spine.protect(vm);
+  }
+
+  beforeEach(async () => {
+    node = await FakeNode.start();
+  });
+
+  afterEach(async () => {
+    await spine[Symbol.asyncDispose]();
+    await node[Symbol.asyncDispose]();
+  });
+
+  /** Everything of it is gone, and the VM can be backed up again. */
+  async function leavesNothing(): Promise<void> {
+    await eventually('nothing is left', async () => {
+      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    expect(await spine.files()).toEqual([]);
+    expect((await spine.catalog.restorePoints.list()).items).toEqual([]);
+  }
+
+  async function worksAgain(): Promise<void> {
+    expect(await spine.backUp(contextId)).toMatchObject({ state: 'completed' });
+  }
+
+  /** A script in the place of a tool. */
+  function tool(name: string, script: string): string {
+    const path = join('/tmp', `sendense-test-${process.pid}-${name}`);
+    writeFileSync(path, `#!/bin/sh\n${script}\n`);
+    chmodSync(path, 0o755);
+    return path;
+  }
+
+  it('says that qemu-nbd is missing, and what to install', async () => {
+    await setUp({ qemuNbd: '/nowhere/qemu-nbd' });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'qemu_nbd_missing',
+      message: expect.stringContaining('qemu-utils'),
+      context: { backup_id: expect.stringMatching(/^backup-pgtest1-/) },
+    });
+    await leavesNothing();
+    const [record] = (await spine.catalog.backups.list()).items;
+    expect(record).toMatchObject({ state: 'failed', error: { code: 'qemu_nbd_missing' } });
+  });
+
+  it('says why qemu-nbd died at once', async () => {
+    await setUp({ qemuNbd: tool('nbd-broken', 'echo "cannot open display" >&2; exit 3') });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'qemu_nbd_failed',
+      message: expect.stringContaining('cannot open display'),
+    });
+    await leavesNothing();
+  });
+
+  it('fails within seconds with qemu-nbd’s last words when it dies in the middle', async () => {
+    await setUp();
+    const hold = node.hold('copying');
+    const record = await spine.start(contextId);
+    await hold.reached;
+    const killed = performance.now();
+    const [, second] = record.disks;
+    process.kill('qemuNbdPid' in second! ? Number(second.qemuNbdPid) : -1, 'SIGKILL');
+    const ended = await spine.end(record.id);
+    expect(performance.now() - killed).toBeLessThan(5_000);
+    expect(ended).toMatchObject({
+      state: 'failed',
+      error: { code: 'qemu_nbd_died', message: expect.stringMatching(/pgtest1-disk1.*SIGKILL/) },
+    });
+    expect(node.jobs.size).toBe(0);
+    await leavesNothing();
+    hold.release();
+    await worksAgain();
+  });
+
+  it('uses another port when a stranger holds one', async () => {
+    await setUp();
+    const stranger = await listen(spine.ports.first);
+    const record = await spine.backUp(contextId);
+    expect(record.disks).toMatchObject([
+      { nbdPort: spine.ports.first + 1 },
+      { nbdPort: spine.ports.first + 2 },
+    ]);
+    expect(spine.runs.leases().taken).toMatchObject([{ port: spine.ports.first }]);
+    await new Promise((resolve) => stranger.close(resolve));
+    expect((await spine.backUp(contextId)).disks).toMatchObject([{ nbdPort: spine.ports.first }, {}]);
+  });
+
+  it('waits when strangers hold too many ports, and says what for', async () => {
+    const probe = await listen(0);
+    const { port } = probe.address() as { port: number };
+    await setUp({ ports: { first: port, last: port + 1 } });
+    const record = await spine.start(contextId);
+    expect(record.state).toBe('queued');
+    expect(spine.runs.queue()).toMatchObject([{ jobId: record.id, waitingFor: '2 NBD ports' }]);
+    await new Promise((resolve) => probe.close(resolve));
+    expect(await spine.end(record.id)).toMatchObject({ state: 'completed' });
+  });
+
+  it('refuses a VM with more disks than there are ports', async () => {
+    await setUp({ ports: { first: 31_999, last: 31_999 } });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'no_port_available',
+      message: expect.stringContaining('SENDENSE_NBD_PORTS'),
+    });
+    expect((await spine.catalog.backups.list()).items).toEqual([]);
+  });
+
+  it('says that the repository’s directory is gone, and works again once it is back', async () => {
+    await setUp();
+    const { path } = await spine.repository();
+    renameSync(path, `${path}-away`);
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'repository_missing' });
+    renameSync(`${path}-away`, path);
+    await leavesNothing();
+    await worksAgain();
+  });
+
+  it('says that a path cannot be created', async () => {
+    await setUp();
+    const { path } = await spine.repository();
+    mkdirSync(join(path, contextId));
+    writeFileSync(join(path, contextId, 'disk-0'), 'a file in the way');
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'target_create_failed',
+      message: expect.stringContaining('disk-0'),
+    });
+    rmSync(join(path, contextId), { recursive: true });
+    await leavesNothing();
+  });
+
+  const asRoot = isRoot ? it : it.skip;
+
+  asRoot('says that the repository cannot be written, and works again once it can [needs root]', async () => {
+    await using mount = mountTmpfs('200m');
+    await setUp({ repositoryPath: mount.path });
+    execFileSync('mount', ['-o', 'remount,ro', mount.path]);
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'repository_not_writable',
+      message: expect.stringContaining(mount.path),
+    });
+    execFileSync('mount', ['-o', 'remount,rw', mount.path]);
+    await leavesNothing();
+    await worksAgain();
+    await spine[Symbol.asyncDispose]();
+  });
+
+  asRoot('says that the repository is full before it begins [needs root]', async () => {
+    await using small = mountTmpfs('40m');
+    await setUp({ repositoryPath: small.path });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'repository_full',
+      message: expect.stringMatching(/has \d+ MiB left/),
+    });
+    await leavesNothing();
+    await spine[Symbol.asyncDispose]();
+  });
+
+  asRoot('ends with repository_full when the space runs out in the middle [needs root]', async () => {
+    await using small = mountTmpfs('80m');
+    await setUp({ repositoryPath: small.path });
+    const big = node.addVm('big', [{ key: 2000, sizeBytes: 100 * MIB }]);
+    big.disk(2000).fill(0, 100 * MIB);
+    const { id } = await spine.start(await spine.protect(big));
+    expect(await spine.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'repository_full', message: expect.stringContaining('Free space there') },
+    });
+    await leavesNothing();
+    await worksAgain();
+    await spine[Symbol.asyncDispose]();
+  });
+
+  it('says at once that the node is offline', async () => {
+    await setUp();
+    node.cut();
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'node_offline',
+      message: expect.stringContaining('berlin'),
+    });
+    await node.connect();
+    await leavesNothing();
+  });
+
+  it('gives up a node that stays away, and cleans up there when it is back', async () => {
+    await setUp();
+    const hold = node.hold('copying');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    node.cut();
+    expect(await spine.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'node_lost', message: expect.stringContaining('out of reach') },
+    });
+    expect(await spine.files()).toEqual([]);
+    expect(node.snapshotsLeft).toBe(1);
+    await node.connect();
+    spine.runs.nodeConnected('berlin');
+    await leavesNothing();
+    hold.release();
+    await worksAgain();
+  });
+
+  it('notices that a node came back without the job', async () => {
+    await setUp();
+    const hold = node.hold('copying');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    node.cut();
+    node.failAt('removing', new SendenseError('snapshot_remove_failed', 'it died before'));
+    node.loseJobs();
+    await node.connect();
+    expect(await spine.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'node_lost', message: expect.stringContaining('started anew') },
+    });
+    node.failAt('removing', undefined);
+    await leavesNothing();
+  });
+
+  it('passes on what the node failed with', async () => {
+    await setUp();
+    node.failAt(
+      'snapshot',
+      new SendenseError('snapshot_create_failed', 'TooManySnapshotLevels: remove some'),
+    );
+    const { id } = await spine.start(contextId);
+    expect(await spine.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'snapshot_create_failed', message: 'TooManySnapshotLevels: remove some' },
+    });
+    expect(node.forgotten).toEqual([id]);
+    await leavesNothing();
+  });
+
+  it('passes on what the vCenter said, and names a VM that is gone', async () => {
+    await setUp();
+    node.inventoryError = new SendenseError('vcenter_login_failed', 'wrong password');
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'vcenter_login_failed' });
+    node.inventoryError = undefined;
+    node.vms.splice(0);
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'vm_not_found',
+      message: expect.stringContaining('no longer on vcenter.example'),
+    });
+    await leavesNothing();
+  });
+
+  it('has no disk to back up', async () => {
+    await setUp();
+    vm.disks = node.addVm('x', [{ key: 2000, sizeBytes: MIB, unsupportedReason: 'physical_rdm' }]).disks;
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'vm_has_no_disks' });
+    await leavesNothing();
+  });
+
+  it('does not become a point when the image is damaged', async () => {
+    await setUp({
+      qemuImg: tool(
+        'img-check',
+        'case "$1" in check) echo "ERROR cluster 5 refcount=0" >&2; exit 2;; esac; exec qemu-img "$@"',
+      ),
+    });
+    const { id } = await spine.start(contextId);
+    expect(await spine.end(id)).toMatchObject({ state: 'failed', error: { code: 'image_check_failed' } });
+    await leavesNothing();
+  });
+
+  it('does not become a point when the hashes are damaged', async () => {
+    await setUp();
+    const hold = node.hold('hashes');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    writeFileSync(node.jobs.get(id)!.hashesPath(2000), 'not hashes');
+    hold.release();
+    expect(await spine.end(id)).toMatchObject({ state: 'failed', error: { code: 'block_hashes_invalid' } });
+    await leavesNothing();
+  });
+
+  it('is not asked for credentials that were removed', async () => {
+    await setUp();
+    const [vcenter] = await spine.catalog.vcenters.list();
+    await spine.catalog.vcenters.remove(vcenter!.id);
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'credentials_missing' });
+    await leavesNothing();
+  });
+
+  it('ends as failed when the hub is stopped in the middle', async () => {
+    await setUp();
+    const hold = node.hold('copying');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    await spine.runs[Symbol.asyncDispose]();
+    expect(await spine.catalog.backups.get(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'shutting_down' },
+    });
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'shutting_down' });
+    await leavesNothing();
+  });
+});
+
+function listen(port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(server));
+  });
+}
+
+/** A file system of its own that is soon full. */
+function mountTmpfs(size: string): AsyncDisposable & { readonly path: string } {
+  const path = `/tmp/sendense-small-${process.pid}-${size}`;
+  mkdirSync(path, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      execFileSync('umount', ['--lazy', path]);
+      rmSync(path, { recursive: true });
+    },
+  };
+}

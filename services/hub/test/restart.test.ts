@@ -1,0 +1,294 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import type { RestorePointRecord } from '@sendense/catalog';
+import { QemuImg } from '@sendense/qemu';
+import type { PortRange } from '@sendense/runtime';
+import { eventually, requires } from '@sendense/runtime/testing';
+import type { Phase } from './stage/fake-job.js';
+import { FakeNode } from './stage/fake-node.js';
+import type { FakeVm } from './stage/fake-vm.js';
+import type { FromProcess, SpineProcessSpec, ToProcess } from './stage/spine-process.js';
+import { freePortRange, NOTHING_LEFT, Spine, type SpineOptions } from './stage/spine.js';
+
+const MIB = 2 ** 20;
+const ENTRY = fileURLToPath(new URL('./stage/spine-process.js', import.meta.url));
+
+requires(
+  describe,
+  'qemu-nbd',
+  'qemu-img',
+)('a hub that was killed and started again', () => {
+  let folder: string;
+  let ports: PortRange;
+  let node: FakeNode;
+  let vm: FakeVm;
+  let contextId: string;
+  const children: ChildProcess[] = [];
+
+  beforeEach(async () => {
+    folder = mkdtempSync('/tmp/sdk-');
+    ports = await freePortRange(4);
+    node = await FakeNode.start();
+    vm = node.addVm('pgtest1', [
+      { key: 2000, sizeBytes: 4 * MIB },
+      { key: 2001, sizeBytes: 2 * MIB },
+    ]);
+    await using spine = await Spine.start(node, { folder, ports });
+    contextId = await spine.protect(vm);
+  });
+
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    await node[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function startHub(options: SpineOptions = {}): Promise<ChildProcess> {
+    const spec: SpineProcessSpec = {
+      nodeName: node.name,
+      socketPath: node.socketPath,
+      options: { folder, ports, ...options },
+    };
+    const child = fork(ENTRY, [JSON.stringify(spec)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    children.push(child);
+    await once(child, 'message');
+    return child;
+  }
+
+  /** @returns the backup's id */
+  async function startBackup(hub: ChildProcess, spine: Pick<Spine, 'request'>, context = contextId) {
+    const message: ToProcess = { start: await spine.request(context) };
+    hub.send(message);
+    const [answer] = (await once(hub, 'message')) as [FromProcess];
+    return 'started' in answer ? answer.started : JSON.stringify(answer);
+  }
+
+  async function kill(hub: ChildProcess): Promise<void> {
+    hub.kill('SIGKILL');
+    if (hub.exitCode === null && hub.signalCode === null) await once(hub, 'exit');
+  }
+
+  /** The same folder, without runs. */
+  async function requester(): Promise<Pick<Spine, 'request'>> {
+    await using spine = await Spine.start(node, { folder, ports });
+    const { id: repositoryId } = await spine.repository();
+    return {
+      request: async (id) => ({
+        contextId: id,
+        repositoryId,
+        type: 'full',
+        quiesce: false,
+        requestedBy: 'test',
+      }),
+    };
+  }
+
+  async function endsFailed(backupId: string, state: RegExp): Promise<void> {
+    await using spine = await Spine.start(node, { folder, ports });
+    expect(await spine.end(backupId)).toMatchObject({
+      state: 'failed',
+      error: { code: 'hub_restarted', message: expect.stringMatching(state) },
+    });
+    await eventually('nothing is left', async () => {
+      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    expect(await spine.files()).toEqual([]);
+    expect(node.jobs.size).toBe(0);
+    expect(await spine.backUp(contextId)).toMatchObject({ state: 'completed' });
+  }
+
+  const phases: [Phase, RegExp][] = [
+    ['accepted', /preparing|running/],
+    ['snapshot', /running/],
+    ['copying', /running/],
+    ['copied', /running/],
+    ['hashes', /sealing/],
+  ];
+  it.each(phases)('fails the backup whose job was at: %s', async (phase, state) => {
+    const hold = node.hold(phase);
+    const requests = await requester();
+    const hub = await startHub();
+    const id = await startBackup(hub, requests);
+    await hold.reached;
+    await kill(hub);
+    // Jobs that wait there end when they are cancelled; others are not held up.
+    const job = node.jobs.get(id);
+    void job?.ended.then(() => hold.release());
+    await endsFailed(id, state);
+  });
+
+  it('fails the backup whose images were being made', async () => {
+    const slow = join(folder, 'slow-img');
+    writeFileSync(slow, `#!/bin/sh\ntouch ${slow}.started\nexec sleep 600\n`);
+    chmodSync(slow, 0o755);
+    const requests = await requester();
+    const hub = await startHub({ qemuImg: slow });
+    hub.send({ start: await requests.request(contextId) } satisfies ToProcess);
+    await eventually('qemu-img runs', () => existsSync(`${slow}.started`));
+    await kill(hub);
+    await using spine = await Spine.start(node, { folder, ports });
+    const [record] = (await spine.catalog.backups.list()).items;
+    expect(record).toMatchObject({ state: 'failed', error: { code: 'hub_restarted' } });
+    expect(await spine.files()).toEqual([]);
+  });
+
+  it('fails the backup whose image was being checked', async () => {
+    const slow = join(folder, 'slow-check');
+    writeFileSync(
+      slow,
+      `#!/bin/sh\nif [ "$1" = check ]; then touch ${slow}.started; exec sleep 600; fi\nexec qemu-img "$@"\n`,
+    );
+    chmodSync(slow, 0o755);
+    const requests = await requester();
+    const hub = await startHub({ qemuImg: slow });
+    const id = await startBackup(hub, requests);
+    await eventually('qemu-img checks', () => existsSync(`${slow}.started`));
+    await kill(hub);
+    await endsFailed(id, /sealing/);
+  });
+
+  it('fails the backups that waited in its queue', async () => {
+    const hold = node.hold('copying');
+    const requests = await requester();
+    const other = node.addVm('other', [{ key: 2000, sizeBytes: MIB }]);
+    const otherContext = await (async () => {
+      await using spine = await Spine.start(node, { folder, ports });
+      return spine.protect(other);
+    })();
+    const hub = await startHub({ limits: { total: 1 } });
+    const first = await startBackup(hub, requests);
+    await hold.reached;
+    const second = await startBackup(hub, requests, otherContext);
+    await kill(hub);
+    await using spine = await Spine.start(node, { folder, ports });
+    for (const id of [first, second])
+      expect(await spine.catalog.backups.get(id)).toMatchObject({
+        state: 'failed',
+        error: { code: 'hub_restarted' },
+      });
+    await eventually('nothing is left', async () => {
+      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+      return true;
+    });
+  });
+
+  it('cleans up on a node that comes back later', async () => {
+    const hold = node.hold('copying');
+    const requests = await requester();
+    const hub = await startHub();
+    await startBackup(hub, requests);
+    await hold.reached;
+    await kill(hub);
+    node.cut();
+    await using spine = await Spine.start(node, { folder, ports });
+    expect(await spine.files()).toEqual([]);
+    expect(await spine.leftovers(node)).toMatchObject({
+      snapshots: 1,
+      cleanups: ['settle_job'],
+      processes: [],
+    });
+    await node.connect();
+    spine.runs.nodeConnected('berlin');
+    await eventually('nothing is left', async () => {
+      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+      return true;
+    });
+  });
+
+  describe('while it published a backup', () => {
+    const partial = (path: string) => renameSync(path, `${path}.partial`);
+    const steps: [string, (files: PublishedPaths) => void][] = [
+      [
+        'had only decided to',
+        ({ images, hashes, manifest }) => [...images, ...hashes, manifest].forEach(partial),
+      ],
+      ['had renamed some of the files', ({ hashes, manifest }) => [...hashes, manifest].forEach(partial)],
+      ['had renamed all files but the manifest', ({ manifest }) => partial(manifest)],
+      ['had not told the catalogue', () => undefined],
+    ];
+
+    interface PublishedPaths {
+      readonly images: string[];
+      readonly hashes: string[];
+      readonly manifest: string;
+    }
+
+    it.each(steps)('finishes it when it %s', async (_, undo) => {
+      const { point, repository } = await sealedThenUndone(undo);
+      await using spine = await Spine.start(node, { folder, ports });
+      const again = await spine.catalog.restorePoints.get(point.id);
+      expect({ ...again, sealedAt: 0 }).toEqual({ ...point, sealedAt: 0 });
+      expect(await spine.catalog.backups.get(point.id)).toMatchObject({ state: 'completed' });
+      expect(await spine.files()).toHaveLength(5);
+      for (const disk of again.disks) {
+        const raw = join(folder, 'source.raw');
+        writeFileSync(raw, vm.disk(disk.diskKey).content);
+        const formats = { formatA: 'qcow2', formatB: 'raw' } as const;
+        expect(await new QemuImg({}).compare(join(repository, disk.imagePath), raw, formats)).toMatchObject({
+          identical: true,
+        });
+      }
+      await eventually('nothing is left', async () => {
+        expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+        return true;
+      });
+      const next = await spine.backUp(contextId, { type: 'incremental' });
+      expect(next).toMatchObject({ state: 'completed', disks: [{ backupType: 'incremental' }, {}] });
+    });
+
+    it('fails it when a file of it has gone meanwhile', async () => {
+      const { point } = await sealedThenUndone(({ images, manifest }) => {
+        rmSync(images[0]!);
+        partial(manifest);
+      });
+      await using spine = await Spine.start(node, { folder, ports });
+      expect(await spine.catalog.backups.get(point.id)).toMatchObject({
+        state: 'failed',
+        error: { code: 'manifest_invalid' },
+      });
+      expect(await spine.files()).toEqual([]);
+    });
+
+    it('waits for the repository to come back before it finishes or removes anything', async () => {
+      const { point, repository } = await sealedThenUndone(({ manifest }) => partial(manifest));
+      renameSync(repository, `${repository}-away`);
+      await using spine = await Spine.start(node, { folder, ports });
+      expect(await spine.catalog.backups.get(point.id)).toMatchObject({ state: 'sealing' });
+      renameSync(`${repository}-away`, repository);
+      await eventually(
+        'it is finished',
+        async () => (await spine.catalog.backups.get(point.id)).state === 'completed',
+      );
+    });
+
+    /** A sealed backup, put back to where a crash would have left it. */
+    async function sealedThenUndone(
+      undo: (files: PublishedPaths) => void,
+    ): Promise<{ point: RestorePointRecord; repository: string }> {
+      const { point, repository } = await (async () => {
+        await using spine = await Spine.start(node, { folder, ports });
+        const { id } = await spine.backUp(contextId);
+        const { path } = await spine.repository();
+        return { point: await spine.catalog.restorePoints.get(id), repository: path };
+      })();
+      undo({
+        images: point.disks.map(({ imagePath }) => join(repository, imagePath)),
+        hashes: point.disks.map(({ hashesPath }) => join(repository, hashesPath!)),
+        manifest: join(repository, point.manifestPath),
+      });
+      using database = new DatabaseSync(join(folder, 'data', 'catalog.db'));
+      database.exec(`
+        DELETE FROM restore_point_disks; DELETE FROM restore_points;
+        UPDATE backup_jobs SET state = 'sealing', ended_at = NULL, active_context_id = context_id;
+        UPDATE backup_disks SET status = 'copied';
+      `);
+      return { point, repository };
+    }
+  });
+});
