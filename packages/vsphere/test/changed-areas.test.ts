@@ -3,9 +3,10 @@ import fc from 'fast-check';
 import { mergeExtents, type Extent } from '@sendense/core';
 import { requires } from '@sendense/runtime/testing';
 import type { VSphereSession } from '../src/types.js';
+import { drop, fault, hang, values, type Answer } from './answers.js';
 import { connectTo, failureOf } from './connect.js';
 import { pyvmomiReplies } from './fixtures.js';
-import { drop, fault, hang, ScriptedVCenter, values, type Answer } from './scripted-vcenter.js';
+import { ScriptedVCenter } from './scripted-vcenter.js';
 
 const describeScripted = requires(describe, 'openssl');
 const MIB = 2 ** 20;

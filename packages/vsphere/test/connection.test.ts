@@ -3,8 +3,9 @@ import { createServer as createTcpServer, type AddressInfo, type Server, type So
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { eventually, requires } from '@sendense/runtime/testing';
 import { fetchThumbprints } from '../src/transport/pinned-tls.js';
+import { drop, hang, values, soap, type Answer } from './answers.js';
 import { connectTo, failureOf } from './connect.js';
-import { drop, hang, PASSWORD, ScriptedVCenter, soap, values, type Answer } from './scripted-vcenter.js';
+import { PASSWORD, ScriptedVCenter } from './scripted-vcenter.js';
 
 const describeScripted = requires(describe, 'openssl');
 

@@ -3,9 +3,10 @@ import fc from 'fast-check';
 import { SendenseError } from '@sendense/core';
 import { requires } from '@sendense/runtime/testing';
 import type { VSphereSession } from '../src/types.js';
+import { moref, val, soap } from './answers.js';
 import { connectTo } from './connect.js';
 import { pyvmomiReplies } from './fixtures.js';
-import { moref, ScriptedVCenter, soap, val } from './scripted-vcenter.js';
+import { ScriptedVCenter } from './scripted-vcenter.js';
 
 const describeScripted = requires(describe, 'openssl');
 

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { requires } from '@sendense/runtime/testing';
 import { parseXml, type XmlElement } from '../src/soap/xml.js';
+import { val, values } from './answers.js';
 import { connectTo } from './connect.js';
 import { pyvmomiRequests } from './fixtures.js';
-import { moref, ScriptedVCenter, val, values } from './scripted-vcenter.js';
+import { ScriptedVCenter } from './scripted-vcenter.js';
 
 const describeScripted = requires(describe, 'openssl');
 
@@ -27,8 +28,6 @@ function withNamespace(recorded: string): string {
   return recorded.replace(' xmlns=', ' xmlns:xsi="i" xmlns=');
 }
 
-const info = (state: string, more = '') => `<state>${state}</state>${more}`;
-
 describeScripted('requests are, element for element, those of pyvmomi', () => {
   let vcenter: ScriptedVCenter;
   const sent = new Map<string, XmlElement[]>();
@@ -42,7 +41,6 @@ describeScripted('requests are, element for element, those of pyvmomi', () => {
 
   /** Goes through every call once and keeps what was sent. */
   async function everyCall(): Promise<void> {
-    const done = (name: string, more = '') => values(vcenter.addTask(name, info('success', more)));
     const created =
       '<result type="VirtualMachineSnapshot" xsi:type="ManagedObjectReference">snapshot-90</result>';
     for (let vm = 0; vm < 150; vm++) {
@@ -55,24 +53,25 @@ describeScripted('requests are, element for element, those of pyvmomi', () => {
       vcenter.objects.set(`vm-${vm}`, { type: 'VirtualMachine', properties });
     }
     vcenter.on('FindByUuid', values()).on('FindByInventoryPath', values());
-    vcenter.on('ReconfigVM_Task', done('task-1')).on('ConsolidateVMDisks_Task', done('task-2'));
-    vcenter.on('RemoveSnapshot_Task', done('task-3'));
+    vcenter
+      .on('ReconfigVM_Task', vcenter.done('task-1'))
+      .on('ConsolidateVMDisks_Task', vcenter.done('task-2'));
+    vcenter.on('RemoveSnapshot_Task', vcenter.done('task-3'));
     vcenter.on(
       'QueryChangedDiskAreas',
       values('<returnval><startOffset>0</startOffset><length>1</length></returnval>'),
     );
     const stop = new AbortController();
-    vcenter.on('CreateSnapshot_Task', done('task-4', created), () => {
-      const task = vcenter.addTask('task-5', info('running'));
+    vcenter.on('CreateSnapshot_Task', vcenter.done('task-4', created), () => {
       stop.abort();
-      return values(task);
+      return vcenter.running('task-5');
     });
     vcenter.on('WaitForUpdatesEx', (request) => {
-      vcenter.addTask('task-6', info('success'));
+      vcenter.done('task-6');
       return vcenter.builtIn(request.method, request);
     });
     vcenter.on('CancelTask', () => {
-      vcenter.addTask('task-5', info('error', '<error><fault xsi:type="RequestCanceled"/></error>'));
+      vcenter.failed('task-5', 'RequestCanceled', 'canceled');
       return values();
     });
 
@@ -86,7 +85,7 @@ describeScripted('requests are, element for element, those of pyvmomi', () => {
       await session.createSnapshot('vm-1', request, stop.signal).catch(() => undefined);
       const areas = { vmMoref: 'vm-1', snapshotMoref: 'snapshot-90', diskKey: 2000, changeId: '*' };
       await session.changedAreas({ ...areas, capacityBytes: 1 });
-      vcenter.on('RemoveSnapshot_Task', values(vcenter.addTask('task-6', info('running'))));
+      vcenter.on('RemoveSnapshot_Task', vcenter.running('task-6'));
       await session.removeSnapshot('snapshot-90');
       await session.consolidateIfNeeded('vm-1');
     }
@@ -103,8 +102,7 @@ describeScripted('requests are, element for element, those of pyvmomi', () => {
   });
 
   test('a removal names one snapshot, keeps its children and consolidates', async () => {
-    vcenter.addTask('task-1', info('success'));
-    vcenter.on('RemoveSnapshot_Task', values(moref('returnval', 'Task', 'task-1')));
+    vcenter.on('RemoveSnapshot_Task', vcenter.done('task-1'));
     await using session = await connectTo(vcenter);
     await session.removeSnapshot('snapshot-90');
     const removal = vcenter.requests.find((request) => request.method === 'RemoveSnapshot_Task')!;

@@ -10,6 +10,8 @@ import type { TLSSocket } from 'node:tls';
 import { temporaryDirectory } from '@sendense/runtime/testing';
 import { parseXml, type XmlElement } from '../src/soap/xml.js';
 import type { Thumbprints } from '../src/types.js';
+import { pyvmomiReplies } from './fixtures.js';
+import { fault, moref, sendAnswer, val, values, type Answer } from './answers.js';
 
 export interface SeenRequest {
   readonly method: string;
@@ -22,47 +24,10 @@ export interface SeenRequest {
   readonly body: string;
 }
 
-/** What a call is answered with: values, a fault, or something that no vCenter would send. */
-export type Answer =
-  | { readonly values: readonly string[]; readonly setCookie?: string }
-  | { readonly fault: string; readonly message?: string; readonly detail?: string }
-  | { readonly raw: string | Buffer; readonly status?: number; readonly headers?: Record<string, string> }
-  | { readonly act: (request: IncomingMessage, response: ServerResponse) => void };
-
 export type Handler = (request: SeenRequest) => Answer | Promise<Answer>;
 
 export const PASSWORD = 'pa<ss>&"wörd';
 export const USERNAME = 'administrator@vsphere.local';
-
-const NAMESPACES =
-  'xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"';
-
-export function values(...xml: string[]): Answer {
-  return { values: xml };
-}
-
-export function fault(name: string, message = `${name} happened`, fields = ''): Answer {
-  return {
-    fault: name,
-    message,
-    detail: `<${name}Fault xmlns="urn:vim25" xsi:type="${name}">${fields}</${name}Fault>`,
-  };
-}
-
-/** Ends the connection without an answer. */
-export const drop: Answer = { act: (request) => request.socket.destroy() };
-
-/** Keeps the caller waiting. */
-export const hang: Answer = { act: () => undefined };
-
-export function moref(name: string, type: string, value: string): string {
-  return `<${name} type="${type}">${value}</${name}>`;
-}
-
-/** A property value: `val('xsd:string', 'x')`. */
-export function val(type: string, content: string): string {
-  return `<val xsi:type="${type}">${content}</val>`;
-}
 
 /** An HTTPS server that answers SOAP calls as a test tells it, and as a small vCenter where the test says nothing. */
 export class ScriptedVCenter implements AsyncDisposable {
@@ -172,18 +137,60 @@ export class ScriptedVCenter implements AsyncDisposable {
     this.#sessions.clear();
   }
 
-  addTask(name: string, info: string): string {
-    this.objects.set(name, { type: 'Task', properties: { info: val('TaskInfo', info) } });
-    return moref('returnval', 'Task', name);
+  /** A VM `vm-<number>` with the recorded disks on a host of name `esx 9`. */
+  addVm(name: string, number: number, properties: Record<string, string> = {}): void {
+    this.objects.set('host-9', { type: 'HostSystem', properties: { name: val('xsd:string', 'esx 9') } });
+    this.objects.set(`vm-${number}`, {
+      type: 'VirtualMachine',
+      properties: {
+        name: val('xsd:string', name),
+        'config.template': val('xsd:boolean', 'false'),
+        'config.instanceUuid': val('xsd:string', `uuid-${number}`),
+        'config.version': val('xsd:string', 'vmx-19'),
+        'config.changeTrackingEnabled': val('xsd:boolean', 'false'),
+        'config.hardware.device': pyvmomiReplies['devices']!,
+        'capability.changeTrackingSupported': val('xsd:boolean', 'true'),
+        'guest.toolsRunningStatus': val('xsd:string', 'guestToolsRunning'),
+        'runtime.host': '<val type="HostSystem" xsi:type="ManagedObjectReference">host-9</val>',
+        'runtime.powerState': val('VirtualMachinePowerState', 'poweredOn'),
+        ...properties,
+      },
+    });
   }
 
-  /** Ends the connections that nobody uses at the moment, as a server does after a while. */
-  closeIdleConnections(): void {
-    this.server.closeIdleConnections();
+  /** Gives a task this state; the answer of the method that starts it. */
+  task(name: string, info: string): Answer {
+    this.objects.set(name, { type: 'Task', properties: { info: val('TaskInfo', info) } });
+    return values(moref('returnval', 'Task', name));
+  }
+
+  running(name: string): Answer {
+    return this.task(name, '<state>running</state>');
+  }
+
+  /** @param result the `result` element */
+  done(name: string, result = ''): Answer {
+    return this.task(name, `<state>success</state>${result}`);
+  }
+
+  failed(name: string, faultName: string, message: string, fields = ''): Answer {
+    const fault = `<fault xsi:type="${faultName}">${fields}</fault><localizedMessage>${message}</localizedMessage>`;
+    return this.task(name, `<state>error</state><error>${fault}</error>`);
   }
 
   methods(): string[] {
     return this.requests.map((request) => request.method);
+  }
+
+  count(method: string): number {
+    return this.methods().filter((called) => called === method).length;
+  }
+
+  /** The parameters of each call of a method, without the object: `name=sendense-job-1`. */
+  parameters(method: string): string[][] {
+    return this.requests
+      .filter((request) => request.method === method)
+      .map(({ element }) => element.children.slice(1).map((child) => `${child.name}=${child.text}`));
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -199,7 +206,7 @@ export class ScriptedVCenter implements AsyncDisposable {
     const target = element.child('_this')?.text ?? '';
     const seen = { method: element.name, target, element, cookie, headers: request.headers, body };
     this.requests.push(seen);
-    send(seen.method, await this.#answer(seen), request, response);
+    sendAnswer(seen.method, await this.#answer(seen), request, response);
   }
 
   async #answer(request: SeenRequest): Promise<Answer> {
@@ -273,36 +280,6 @@ export class ScriptedVCenter implements AsyncDisposable {
     await once(this.server, 'close');
     this.folder[Symbol.dispose]();
   }
-}
-
-function send(method: string, answer: Answer, request: IncomingMessage, response: ServerResponse): void {
-  if ('act' in answer) {
-    answer.act(request, response);
-    return;
-  }
-  if ('raw' in answer) {
-    response.writeHead(answer.status ?? 200, answer.headers).end(answer.raw);
-    return;
-  }
-  const headers = { 'content-type': 'text/xml; charset=utf-8' };
-  if ('fault' in answer) {
-    const content =
-      `<soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>${answer.message ?? ''}</faultstring>` +
-      `<detail>${answer.detail ?? ''}</detail></soapenv:Fault>`;
-    response.writeHead(500, headers).end(soap(content));
-    return;
-  }
-  if (answer.setCookie !== undefined) response.setHeader('set-cookie', answer.setCookie);
-  const content = `<${method}Response xmlns="urn:vim25">${answer.values.join('')}</${method}Response>`;
-  response.writeHead(200, headers).end(soap(content));
-}
-
-export function soap(content: string): string {
-  return (
-    `<?xml version="1.0" encoding="UTF-8"?>\n<soapenv:Envelope ` +
-    `xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" ${NAMESPACES}>\n` +
-    `<soapenv:Body>\n${content}\n</soapenv:Body>\n</soapenv:Envelope>`
-  );
 }
 
 function serviceContent(): string {
