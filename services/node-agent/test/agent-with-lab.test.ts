@@ -155,9 +155,10 @@ requires(describe, ...LAB_TOOLS)('a node that backs up through the tunnel', () =
   });
 
   it('copies only what changed onto an overlay', async () => {
-    await using full = await stage.serve(vm);
+    const full = await stage.serve(vm);
     const base = client.backup(request(full));
     await base.done;
+    await full[Symbol.asyncDispose]();
     const [created] = eventsOf(base.seen, 'snapshotCreated');
     await stage.lab.guestWrite(vm.moref, 2000, [
       { offset: 2 * MIB, zeros: MIB },

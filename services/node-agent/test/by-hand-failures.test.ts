@@ -65,7 +65,7 @@ requires(describe, ...LAB_TOOLS)('a backup by hand that cannot succeed', () => {
     ['a wrong thumbprint', { '--vmware-thumbprint': 'ab'.repeat(32) }, 'vcenter_thumbprint_mismatch'],
     ['a wrong user', { '--vmware-username': 'nobody' }, 'vcenter_login_failed'],
     ['a vCenter that is not there', { '--vmware-endpoint': 'https://127.0.0.1:1' }, 'vcenter_unreachable'],
-    ['an unknown VM', { '--vmware-path': '/Datacenter/vm/nobody' }, 'vm_not_found'],
+    ['an unknown VM', { '--vmware-path': '/DC0/vm/nobody' }, 'vm_not_found'],
     ['a disk that the VM does not have', { '--nbd-targets': '2005:nbd://127.0.0.1:1/x' }, 'invalid_argument'],
     ['a target that is not there', { '--nbd-targets': '2000:nbd://127.0.0.1:1/x' }, 'nbd_refused'],
     ['a password file that is not there', { '--vmware-password-file': '/nowhere' }, 'invalid_argument'],

@@ -115,9 +115,10 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
     const [first, second] = vm.disks.map(({ key }) => key) as [number, number];
     for (const key of [first, second])
       await stage.lab.guestWrite(vm.moref, key, { offset: 0, random: `base ${key}`, length: 10 * MIB });
-    await using full = await stage.serve(vm);
+    const full = await stage.serve(vm);
     const more = ['--enable-change-tracking'];
     const base = await backUpByHand(stage, { vm, targets: full.text, jobId: 'base', more });
+    await full[Symbol.asyncDispose]();
     expect(base.code).toBe(0);
 
     await stage.lab.guestWrite(vm.moref, first, [
@@ -159,7 +160,7 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
       jobId: 'hashed',
       more: ['--hashes-dir', hashes],
     });
-    expect(run.code).toBe(0);
+    expect({ code: run.code, failed: eventsOf(run.events, 'failed') }).toEqual({ code: 0, failed: [] });
     for (const { key, sizeBytes } of vm.disks) {
       const summary = await verifyBlockHashesFile(join(hashes, `disk-${key}.hashes`));
       const [finished] = eventsOf(run.events, 'diskFinished').filter(({ diskKey }) => diskKey === key);

@@ -192,7 +192,7 @@ export async function backUpByHand(
 
 /** The lab's one datacenter. */
 export function inventoryPath(vm: LabVm): string {
-  return ['', 'Datacenter', 'vm', ...(vm.folder === '' ? [] : [vm.folder]), vm.name].join('/');
+  return ['', 'DC0', 'vm', ...(vm.folder === '' ? [] : [vm.folder]), vm.name].join('/');
 }
 
 type AnyEvent = NonNullable<JobEvent['event']>;
