@@ -208,7 +208,7 @@ export function credentialsMissing(context: { contextId: string; name: string })
 export function vmNotProtected(contextId: string): SendenseError {
   return new SendenseError(
     'vm_not_protected',
-    `there is no protected VM ${printable(contextId)}: list them with 'sendense vm list', or add it with 'sendense vm add'`,
+    `there is no protected VM ${printable(contextId)}: list them with 'sendense vm list', or add it with 'sendense vm protect'`,
     { context: { context_id: contextId } },
   );
 }
