@@ -91,9 +91,9 @@ describeScripted('changed areas', () => {
   });
 
   test('a reply of very many areas', async () => {
-    const areas = Array.from({ length: 50_000 }, (_, index) => ({ offset: index * 131_072, length: 65_536 }));
-    vcenter.on('QueryChangedDiskAreas', reply(0, 50_000 * 131_072, areas));
-    expect(await query(50_000 * 131_072)).toEqual(areas);
+    const areas = Array.from({ length: 10_000 }, (_, index) => ({ offset: index * 131_072, length: 65_536 }));
+    vcenter.on('QueryChangedDiskAreas', reply(0, 10_000 * 131_072, areas));
+    expect(await query(10_000 * 131_072)).toEqual(areas);
   });
 
   test.each<[string, Answer[], RegExp]>([

@@ -129,6 +129,20 @@ describeScripted('an expired session', () => {
     expect((await failureOf(session.listVirtualMachines())).code).toBe('vcenter_login_failed');
   });
 
+  test('whose renewal hangs does not hold a cancelled call', async () => {
+    await using session = await connectTo(vcenter);
+    const stop = new AbortController();
+    vcenter.expireSessions();
+    vcenter.on('Login', {
+      act: () => {
+        stop.abort();
+      },
+    });
+    const request = { name: 'n', description: '', quiesce: true };
+    const error = await failureOf(session.createSnapshot('vm-1', request, stop.signal));
+    expect(error.code).toBe('cancelled');
+  });
+
   test('a stray cookie of another reply changes nothing', async () => {
     await using session = await connectTo(vcenter);
     vcenter.on('CreateContainerView', {

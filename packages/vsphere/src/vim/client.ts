@@ -1,4 +1,4 @@
-import { SendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import { faultAs, faultError, isFault, readSoapFault, type Fault } from '../soap/fault.js';
 import { envelope, value, type ManagedObject, type Markup } from '../soap/markup.js';
@@ -66,13 +66,15 @@ export class VimClient {
   }
 
   /** One call. When the session has expired it logs in again, once, and repeats the call. */
-  readonly call: Send = async (...request) => this.withinSession(async (send) => send(...request));
+  readonly call: Send = async (...request) =>
+    this.withinSession(async (send) => send(...request), request[3]?.signal);
 
   /**
    * Several calls that belong to one session, because they use what vCenter forgets with it (views, collectors, tokens of
    * pages). When the session has expired, all of them are repeated once in a new one.
+   * @param signal ends the waiting for the new session; the calls have their own
    */
-  async withinSession<T>(work: (send: Send) => Promise<T>): Promise<T> {
+  async withinSession<T>(work: (send: Send) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const send: Send = async (...request) => this.#send(...request);
     const login = this.#login;
     try {
@@ -80,7 +82,7 @@ export class VimClient {
     } catch (error) {
       if (!isFault(error, 'NotAuthenticated') || this.#ended) throw error;
     }
-    await this.#renew(login);
+    await this.#renew(login, signal);
     try {
       return await work(send);
     } catch (error) {
@@ -107,8 +109,8 @@ export class VimClient {
     this.#cookie = undefined;
   }
 
-  /** Shared by all calls that were refused at once. */
-  async #renew(login: number): Promise<void> {
+  /** Shared by all calls that were refused at once; one that is cancelled leaves it to the others. */
+  async #renew(login: number, signal: AbortSignal | undefined): Promise<void> {
     if (login !== this.#login) return;
     this.#renewal ??= this.#logIn({})
       .then(() => {
@@ -117,7 +119,7 @@ export class VimClient {
       .finally(() => {
         this.#renewal = undefined;
       });
-    await this.#renewal;
+    await unlessAborted(this.#renewal, signal);
   }
 
   async #logIn(options: CallOptions): Promise<void> {
@@ -199,10 +201,9 @@ export class VimClient {
    * @param what the call or task that failed and its object: `CreateSnapshot_Task of vm-57`
    */
   faultError(fault: Fault, what: string, context: Record<string, string> = {}): SendenseError {
-    const secrets = [this.credentials.password, this.#cookie?.split('=').slice(1).join('=') ?? ''].filter(
-      // Shorter ones would be cut out of ordinary words.
-      (secret) => secret.length >= 4,
-    );
+    const cookie = this.#cookie?.replace(/^[^=]*=/, '').replaceAll('"', '') ?? '';
+    // Shorter ones would be cut out of ordinary words.
+    const secrets = [this.credentials.password, cookie].filter((secret) => secret.length >= 4);
     const hide = (text: string) =>
       secrets.reduce((shown, secret) => shown.replaceAll(secret, '[secret]'), text);
     const shown = {
@@ -212,5 +213,21 @@ export class VimClient {
       explanations: fault.explanations.map(hide),
     };
     return faultError(shown, what, { endpoint: this.endpoint, ...context });
+  }
+}
+
+/** The promise's outcome, or the signal's reason if that comes first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => {
+    aborted.reject(toSendenseError(signal.reason, 'cancelled'));
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -52,7 +52,7 @@ export async function retrieveProperties(
     paths,
     objects.map((object) => dataObject('objectSet', [reference('obj', object), value('skip', false)])),
   );
-  return client.withinSession(async (send) => retrievePages(client, send, spec, signal));
+  return client.withinSession(async (send) => retrievePages(client, send, spec, signal), signal);
 }
 
 /** Properties of the one object, which must exist. @throws as {@link retrieveProperties} */
@@ -91,7 +91,7 @@ export async function retrieveInventory(
     // After a failure the view goes with the session: vCenter may be what failed.
     await quietly(client, send('DestroyView', view));
     return found;
-  });
+  }, signal);
 }
 
 /** What the property collector is to look at: the schema's order is propSet, objectSet. */

@@ -120,7 +120,7 @@ class TaskWatch implements AsyncDisposable {
       );
       await send('CreateFilter', collector, [spec, value('partialUpdates', false)], { signal });
       return { collector, version: '' };
-    });
+    }, signal);
   }
 
   /** The first call answers at once with the state of the moment: nothing between reading and waiting is missed. */
