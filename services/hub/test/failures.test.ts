@@ -90,7 +90,7 @@ requires(
     await hold.reached;
     const killed = performance.now();
     const [, second] = record.disks;
-    process.kill('qemuNbdPid' in second! ? Number(second.qemuNbdPid) : -1, 'SIGKILL');
+    process.kill(second?.status === 'qemu_started' ? second.qemuNbdPid : -1, 'SIGKILL');
     const ended = await spine.end(record.id);
     expect(performance.now() - killed).toBeLessThan(5_000);
     expect(ended).toMatchObject({

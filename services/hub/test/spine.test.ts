@@ -68,7 +68,7 @@ requires(
       { diskKey: 2001, nbdPort: spine.ports.first + 1, nbdExportName: 'pgtest1-disk1' },
     ]);
     for (const disk of record.disks)
-      expect(process.kill('qemuNbdPid' in disk ? Number(disk.qemuNbdPid) : -1, 0)).toBe(true);
+      expect(process.kill(disk.status === 'qemu_started' ? disk.qemuNbdPid : -1, 0)).toBe(true);
     expect(await spine.files()).toEqual([
       expect.stringMatching(/disk0-.*\.qcow2\.partial$/),
       expect.stringMatching(/disk1-.*\.qcow2\.partial$/),

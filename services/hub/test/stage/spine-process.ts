@@ -1,4 +1,4 @@
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { toSendenseError } from '@sendense/core';
 import type { BackupRequest } from '../../src/runs/index.js';
 import { Spine, type SpineOptions } from './spine.js';
 
@@ -24,7 +24,7 @@ async function main(): Promise<void> {
     spine.runs.start(message.start).then(
       ({ id }) => send({ started: id }),
       (error: unknown) => {
-        const { code, message: text }: SendenseError = toSendenseError(error);
+        const { code, message: text } = toSendenseError(error);
         send({ refused: { code, message: text } });
       },
     );
