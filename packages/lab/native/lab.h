@@ -2,6 +2,7 @@
 #ifndef LAB_H
 #define LAB_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -79,7 +80,21 @@ VixError submit(struct read_request *request);
 void stop_pool(void);
 
 /* library.c */
-struct handle;
+
+struct connection {
+  char *vm;
+  char *snapshot;
+  char *transport;
+};
+
+struct handle {
+  struct disk *disk;
+  const struct connection *connection;
+  pthread_mutex_t lock;
+  pthread_cond_t idle;
+  int in_flight;
+};
+
 void complete(struct read_request *request);
 
 #endif

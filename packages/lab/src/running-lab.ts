@@ -99,7 +99,8 @@ export class RunningLab implements Lab {
   async guestWrite(vm: string, diskKey: number, write: GuestWrite | readonly GuestWrite[]): Promise<void> {
     const found = this.#vm(vm);
     const disk = findDisk(found, diskKey);
-    for (const one of [write].flat() as GuestWrite[]) await guestWrite(this.context, found, disk, one);
+    const writes: readonly GuestWrite[] = Array.isArray(write) ? write : [write];
+    for (const one of writes) await guestWrite(this.context, found, disk, one);
   }
 
   async diskImage(

@@ -6,7 +6,7 @@ import { SendenseError } from '@sendense/core';
 import { delay, type Listen, type Logger } from '@sendense/runtime';
 import type { Certificate } from './certificate.js';
 import { orderedFault, VimFault } from './soap/fault.js';
-import { reference, text, type Value } from './soap/value.js';
+import { text, type Reference, type Value } from './soap/value.js';
 import { answer, faultAnswer } from './soap/writer.js';
 import { child, parseXml, type XmlElement } from './soap/xml.js';
 import type { LabFault } from './types.js';
@@ -219,7 +219,7 @@ class BadRequest extends Error {}
 
 interface SoapCall {
   readonly method: string;
-  readonly target: ReturnType<typeof reference>;
+  readonly target: Reference;
   readonly arguments: XmlElement;
 }
 
@@ -258,7 +258,7 @@ function cookieOf(request: IncomingMessage): string | undefined {
  */
 async function strikeCall(
   faults: readonly LabFault[],
-  target: ReturnType<typeof reference>,
+  target: Reference,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   for (const { delayMs, drop, httpStatus, fault, message } of faults) {

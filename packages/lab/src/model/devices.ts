@@ -76,6 +76,13 @@ function freeUnit(vm: VmState, controller: ControllerState): number {
   throw new SendenseError('invalid_argument', `${controllerLabel(controller)} has no free unit`);
 }
 
+function freeLabel(vm: VmState): string {
+  const label = (number: number) => `Hard disk ${number}`;
+  let number = 1;
+  while (vm.disks.some((disk) => disk.label === label(number))) number++;
+  return label(number);
+}
+
 /** The disk that a spec asks for, with its place in the VM. Adds its controller. @throws `invalid_argument` */
 export function makeDisk(vm: VmState, spec: DiskSpec, uuid: string, fileName: string): DiskState {
   const { sizeBytes } = spec;
@@ -103,7 +110,7 @@ export function makeDisk(vm: VmState, spec: DiskSpec, uuid: string, fileName: st
   }
   return {
     key,
-    label: `Hard disk ${vm.disks.length + 1}`,
+    label: freeLabel(vm),
     controllerKey: controller.key,
     unitNumber,
     uuid,

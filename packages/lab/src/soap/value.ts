@@ -25,7 +25,7 @@ export interface DataObject {
   readonly subtype: boolean;
 }
 
-interface List {
+export interface List {
   readonly kind: 'list';
   /** The type of the items: `VirtualDevice`, `xsd:int`, `ManagedObjectReference`. */
   readonly of: string;

@@ -1,4 +1,4 @@
-import type { Value } from './value.js';
+import type { DataObject, List, Value } from './value.js';
 import type { VimFault } from './fault.js';
 
 const ENVELOPE_START =
@@ -41,21 +41,27 @@ export function element(name: string, value: Value, typed = false): string {
       const type = typed ? ' xsi:type="ManagedObjectReference"' : '';
       return `<${name} type="${value.type}"${type}>${escape(value.moref)}</${name}>`;
     }
-    case 'object': {
-      const type = typed || value.subtype ? ` xsi:type="${value.type}"` : '';
-      const fields = Object.entries(value.fields).map(([field, content]) => {
-        // The properties of objects, results of tasks and the like may be anything: they carry their type.
-        return content === undefined ? '' : element(field, content, ANY_FIELDS.has(`${value.type}.${field}`));
-      });
-      return `<${name}${type}>${fields.join('')}</${name}>`;
-    }
-    case 'list': {
-      if (!typed) return value.items.map((item) => element(name, item)).join('');
-      const item = value.of.replace(/^xsd:/, '');
-      const array = `ArrayOf${item.charAt(0).toUpperCase()}${item.slice(1)}`;
-      return `<${name} xsi:type="${array}">${value.items.map((one) => element(item, one, true)).join('')}</${name}>`;
-    }
+    case 'object':
+      return objectElement(name, value, typed || value.subtype);
+    case 'list':
+      return typed ? arrayElement(name, value) : value.items.map((item) => element(name, item)).join('');
+    default:
+      return value satisfies never;
   }
+}
+
+function objectElement(name: string, { type, fields }: DataObject, typed: boolean): string {
+  const content = Object.entries(fields).map(([field, value]) =>
+    // The properties of objects, results of tasks and the like may be anything: they carry their type.
+    value === undefined ? '' : element(field, value, ANY_FIELDS.has(`${type}.${field}`)),
+  );
+  return `<${name}${typed ? ` xsi:type="${type}"` : ''}>${content.join('')}</${name}>`;
+}
+
+function arrayElement(name: string, { of, items }: List): string {
+  const item = of.replace(/^xsd:/, '');
+  const array = `ArrayOf${item.charAt(0).toUpperCase()}${item.slice(1)}`;
+  return `<${name} xsi:type="${array}">${items.map((one) => element(item, one, true)).join('')}</${name}>`;
 }
 
 /** Where the schema says `anyType`, or only the base of all faults. */
