@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import fc from 'fast-check';
@@ -75,6 +76,12 @@ describe('the OpenAPI document', () => {
       expect(Object.keys(operation.responses).length).toBeGreaterThan(1);
       expect(operation.responses['default']?.content).toHaveProperty(['application/problem+json']);
     }
+  });
+
+  it('has an example of every route in docs/api.md, and no other', () => {
+    const page = readFileSync(new URL('../../../../../docs/api.md', import.meta.url), 'utf8');
+    const headings = [...page.matchAll(/^### `(.*)`$/gm)].map(([, heading]) => heading);
+    expect(headings.toSorted()).toEqual(ROUTES.toSorted());
   });
 
   it('describes the answers that are really given', async () => {
@@ -184,6 +191,17 @@ describe('whatever is sent', () => {
       code: 'invalid_argument',
       detail: expect.stringContaining(detail),
     });
+  });
+
+  it('may be nothing where nothing is needed, however it is announced', async () => {
+    await hub.post('/api/v1/nodes', { name: 'n' });
+    const headers = { 'content-type': 'application/json' };
+    for (const options of [{}, { headers }, { rawBody: '{}' }, { rawBody: 'null' }])
+      expect((await hub.call('POST', '/api/v1/nodes/n/token', options)).status).toBe(201);
+    expect((await hub.call('POST', '/api/v1/nodes/n/token', { body: { x: 1 } })).body['detail']).toContain(
+      'x',
+    );
+    expect((await hub.call('DELETE', '/api/v1/nodes/n', { headers })).status).toBe(204);
   });
 
   it('is not found where nothing is', async () => {

@@ -33,6 +33,7 @@ export type Api = ReturnType<typeof emptyApi>['app'];
 export async function buildApi(hub: HubContext): Promise<{ readonly app: Api; readonly server: Server }> {
   const { app, server } = emptyApi(hub.log);
   app.setValidatorCompiler(validatorCompiler);
+  takeJsonOnly(app);
   answerErrorsAsProblems(app, hub);
   // These look at every route, so they come before the first one.
   addAuthentication(app, hub);
@@ -87,6 +88,16 @@ function emptyApi(log: FastifyBaseLogger) {
   return { app, server };
 }
 
+/** An empty body is no body, also when it is announced as JSON: calls that need none are often made so. */
+function takeJsonOnly(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else void parse(request, String(body), done);
+  });
+}
+
 function answerErrorsAsProblems(app: FastifyInstance, hub: Pick<HubContext, 'log'>): void {
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error, request.id);
@@ -97,7 +108,6 @@ function answerErrorsAsProblems(app: FastifyInstance, hub: Pick<HubContext, 'log
       );
     return reply.status(problem.status).type(PROBLEM_TYPE).send(problem);
   });
-  app.removeContentTypeParser('text/plain');
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';
     const error = new SendenseError(

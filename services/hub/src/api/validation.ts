@@ -12,6 +12,17 @@ Format.Set(TEXT_FORMAT, (value) => value.isWellFormed() && !value.includes('\0')
 
 export const textFormat = { format: TEXT_FORMAT } as const;
 
+const patternWords = new Map<string, string>();
+
+/** A pattern, and what it means in words: for the document, and for whoever sent something else. */
+export function patternOf(
+  pattern: string,
+  words: string,
+): { readonly pattern: string; readonly description: string } {
+  patternWords.set(pattern, words);
+  return { pattern, description: words };
+}
+
 /**
  * Checks what comes in against the TypeBox schema of the route, which is also what the OpenAPI document shows. Bodies are
  * taken as they are; in paths and queries, where everything is text, numbers and booleans are recognised.
@@ -83,7 +94,7 @@ function expectation(error: TLocalizedValidationError): string {
         ? 'must be well-formed text without NUL characters'
         : `must be a ${error.params.format}`;
     case 'pattern':
-      return `must match ${String(error.params.pattern)}`;
+      return `must be ${patternWords.get(String(error.params.pattern)) ?? `like ${String(error.params.pattern)}`}`;
     default:
       return error.message;
   }

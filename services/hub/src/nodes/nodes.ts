@@ -1,6 +1,6 @@
 import type { Catalog, NodeRecord } from '@sendense/catalog';
 import { SendenseError, toSendenseError } from '@sendense/core';
-import type { Logger } from '@sendense/runtime';
+import { withDeadline, type Logger } from '@sendense/runtime';
 import { makeEnrolmentToken, type TunnelServer } from '@sendense/tunnel';
 import { longestNodeName, nodeSocketPath } from '../config.js';
 import { NodeConnections, type NodeClient } from '../node-client.js';
@@ -9,6 +9,7 @@ import type { NodeAccess } from '../runs/index.js';
 /** Long enough to carry the token to another machine, short enough to be no standing secret. */
 export const ENROLMENT_LIFETIME_MS = 60 * 60 * 1000;
 const REFRESH_EVERY_MS = 60_000;
+const ANSWER_TIMEOUT_MS = 3_000;
 
 export interface NodeView {
   readonly record: NodeRecord;
@@ -83,7 +84,8 @@ export class Nodes implements NodeAccess, AsyncDisposable {
   async get(name: string): Promise<NodeView> {
     const record = await this.options.catalog.nodes.get(name);
     if (!this.isConnected(name)) return this.#view(record);
-    await this.#refresh(name);
+    // One that is slow to answer is shown as it was last seen.
+    await withDeadline(`asking ${name}`, ANSWER_TIMEOUT_MS, () => this.#refresh(name)).catch(() => undefined);
     return this.#view(await this.options.catalog.nodes.get(name));
   }
 

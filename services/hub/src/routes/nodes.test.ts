@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { generateEd25519Key } from '@sendense/tunnel';
+import { silentLogger } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
+import { enrol, generateEd25519Key } from '@sendense/tunnel';
 import { TestHub } from '../testing/test-hub.js';
 import { TestNode } from '../testing/test-node.js';
 
@@ -74,16 +75,26 @@ describe('nodes', () => {
     expect((await hub.get('/api/v1/nodes/life')).status).toBe(404);
   });
 
-  it('are enrolled once by a token', async () => {
-    const { body } = await hub.post('/api/v1/nodes', { name: 'once' });
-    const token = String(body['enrolment_token']);
-    await using node = await TestNode.connect(hub, 'other');
-    await node.enrol(token);
-    await expect(node.enrol(token)).rejects.toMatchObject({
+  it('are enrolled once by the newest token, with a key of their own', async () => {
+    const tokenOf = async (path: string, body?: object) =>
+      String((await hub.post(path, body)).body['enrolment_token']);
+    const enrolWith = (token: string, { privateKeyPem } = generateEd25519Key()) =>
+      enrol({ hub: hub.hub.tunnelAddress, token, privateKeyPem, log: silentLogger });
+    const older = await tokenOf('/api/v1/nodes', { name: 'once' });
+    const newer = await tokenOf('/api/v1/nodes/once/token');
+    const key = generateEd25519Key();
+    const refused = (message: string) => ({
       code: 'enrolment_refused',
-      message: expect.stringContaining('sendense node token'),
+      message: expect.stringContaining(message) as unknown,
     });
-    expect(token).not.toContain(generateEd25519Key().privateKeyPem);
+    await expect(enrolWith(older)).rejects.toMatchObject(refused('sendense node token'));
+    expect(await enrolWith(newer, key)).toMatchObject({ nodeName: 'once' });
+    await expect(enrolWith(newer)).rejects.toMatchObject(refused('was used already'));
+    const other = await tokenOf('/api/v1/nodes', { name: 'other' });
+    await expect(enrolWith(other, key)).rejects.toMatchObject(refused('another node has this key'));
+    await eventually('the refusals are in the audit trail', async () =>
+      (await audited('tunnel.refused')).some(({ detail }) => JSON.stringify(detail).includes('enrolment')),
+    );
   });
 
   it.each(['', 'Upper', 'a_b', '-a', 'a-', 'a/b', '..', 'ä', 'x'.repeat(64), 5, null])(

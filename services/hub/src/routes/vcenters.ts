@@ -67,6 +67,8 @@ function changeRoutes(app: Api, { catalog, vcenters }: HubContext): void {
       schema: {
         tags,
         summary: 'Store how to reach a vCenter, after a test login through the node',
+        description:
+          'Without a thumbprint the answer is a problem `vcenter_thumbprint_unconfirmed` whose context shows the certificate presented; no password is sent to it.',
         security,
         body: NewVCenter,
         response: answers({ 201: VCenter }),

@@ -1,5 +1,6 @@
 import { Type, type Static } from 'typebox';
 import type { NodeView } from '../nodes/nodes.js';
+import { patternOf } from '../api/validation.js';
 import { Exactly, iso, Nullable, Time } from './fields.js';
 
 export const Node = Type.Object(
@@ -26,10 +27,12 @@ export const Node = Type.Object(
 
 export const NewNode = Exactly(
   {
-    name: Type.String({
-      pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
-      description: 'lower case letters, digits and inner hyphens, at most 63',
-    }),
+    name: Type.String(
+      patternOf(
+        '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
+        'lower case letters, digits and inner hyphens, at most 63',
+      ),
+    ),
   },
   'NewNode',
 );

@@ -1,6 +1,6 @@
 import type { VcenterRecord } from '@sendense/catalog';
 import { Type, type Static } from 'typebox';
-import { textFormat } from '../api/validation.js';
+import { patternOf, textFormat } from '../api/validation.js';
 import { Exactly, Id, Name, Time } from './fields.js';
 
 export const VCenter = Type.Object(
@@ -17,20 +17,23 @@ export const VCenter = Type.Object(
   { title: 'VCenter', description: 'the password is stored encrypted and never shown' },
 );
 
-const Thumbprint = Type.String({
-  pattern: '^([0-9A-Fa-f]{2}:?){19}[0-9A-Fa-f]{2}$|^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$',
-  description:
-    'SHA-256 or SHA-1 of its certificate, hexadecimal, with or without colons. Without it, the answer is a problem `vcenter_thumbprint_unconfirmed` that shows the certificate presented',
-});
+const Thumbprint = Type.String(
+  patternOf(
+    '^([0-9A-Fa-f]{2}:?){19}[0-9A-Fa-f]{2}$|^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$',
+    'the SHA-256 or SHA-1 of its certificate, hexadecimal, with or without colons',
+  ),
+);
 
 export const NewVCenter = Exactly(
   {
     name: Name('unique among the vCenters'),
     node_name: Id('the node that stands next to it'),
     endpoint: Type.String({
-      pattern: '^(https://)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$',
+      ...patternOf(
+        '^(https://)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$',
+        'host, host:port or https://host:port of a vCenter or ESXi host',
+      ),
       maxLength: 300,
-      description: '`host` or `host:port` of a vCenter or ESXi host',
     }),
     username: Type.String({ minLength: 1, maxLength: 300, ...textFormat }),
     password: Type.String({ minLength: 1, maxLength: 1000, ...textFormat, writeOnly: true }),
