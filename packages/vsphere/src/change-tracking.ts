@@ -1,8 +1,7 @@
 import { throwIfAborted } from '@sendense/core';
 import { virtualMachine } from './inventory.js';
-import { takeSnapshot } from './snapshot-creation.js';
 import { flattenSnapshots } from './snapshot-tree.js';
-import { removeSnapshot, startTask, vmProperties, type SnapshotContext } from './snapshots.js';
+import { startTask, vmProperties, type SnapshotContext } from './snapshots.js';
 import { dataObject, value } from './soap/markup.js';
 import { readBoolean, readText } from './soap/values.js';
 import type { ChangeTrackingOutcome } from './types.js';
@@ -11,16 +10,10 @@ import { waitForTask } from './vim/tasks.js';
 /** Changed block tracking came with virtual hardware 7 (vSphere 4). */
 const MIN_HARDWARE_VERSION = 7;
 
-/** The prefix is that of all our snapshots, so that a sweep finds this one should it ever be left behind. */
-const STUN_SNAPSHOT = {
-  name: 'sendense-change-tracking',
-  description: 'Sendense: starts changed block tracking, removed at once',
-  quiesce: false,
-};
-
 /**
- * Turns changed block tracking on. It starts with the next stun of the VM, for which a snapshot is created and removed.
- * Not while snapshots exist: what was written before would not be tracked, and `changeId "*"` would not know it either.
+ * Turns changed block tracking on. It starts with the next stun of the VM (VMware KB 1020128): the backup's own snapshot,
+ * so that no second one is taken for it. Not while snapshots exist: what was written before would not be tracked, and
+ * `changeId "*"` would not know it either.
  */
 export async function enableChangeTracking(
   context: SnapshotContext,
@@ -47,9 +40,6 @@ export async function enableChangeTracking(
     timeoutMs: context.timeoutMs('reconfigure'),
     ...(signal ? { signal } : {}),
   });
-  const snapshot = await takeSnapshot(context, vmMoref, STUN_SNAPSHOT, signal);
-  // Not cancelled: a snapshot of ours must not stay.
-  await removeSnapshot(context, snapshot);
   return 'enabled_now';
 }
 

@@ -155,8 +155,8 @@ export interface VSphereSession extends AsyncDisposable {
   snapshots(vmMoref: string): Promise<Snapshot[]>;
 
   /**
-   * Turns changed block tracking on where that is safe, and starts it with a snapshot that is created and removed.
-   * @throws `vm_not_found` · `snapshot_create_failed` · `snapshot_remove_failed` · `vcenter_task_timeout`
+   * Turns changed block tracking on where that is safe; it starts with the next snapshot.
+   * @throws `vm_not_found` · `vcenter_task_timeout`
    */
   enableChangeTracking(vmMoref: string, signal?: AbortSignal): Promise<ChangeTrackingOutcome>;
 

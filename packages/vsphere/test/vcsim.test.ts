@@ -140,7 +140,7 @@ describeVcsim('against vcsim', () => {
     expect(await session.consolidateIfNeeded(vm!.moref)).toBe(false);
   });
 
-  test('changed block tracking is enabled, and nothing of the stun cycle stays', async () => {
+  test('changed block tracking is enabled, once, and without a snapshot', async () => {
     await using session = await connectTo(vcsim);
     const [vm] = await session.listVirtualMachines({ name: 'DC0_C0_RP0_VM1' });
     expect(vm).toMatchObject({ changeTrackingSupported: true, changeTrackingEnabled: false });

@@ -40,10 +40,9 @@ async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Prom
   requireSameDisks(spec, vm);
   const foreignSnapshots = await sweepBeforeBackup(vcenter, spec, ports);
   throwIfAborted(signal);
-  // Starting change tracking takes a snapshot too.
-  await enterPhase('creating_snapshot');
   const tracking = await prepareChangeTracking(vcenter, vm, spec, ports, signal);
   emit({ $case: 'changeTracking', value: tracking });
+  await enterPhase('creating_snapshot');
   const totals = await withSnapshot({ vcenter, spec, foreignSnapshots, ports }, signal, (snapshot) =>
     copyDisks({ spec, ports, delivery, vcenter, snapshot, foreignSnapshots, tracking }, signal),
   );

@@ -5,10 +5,6 @@ import type { Snapshot } from '@sendense/vsphere';
 const MAX_NAME_LENGTH = 80;
 const PREFIX = 'sendense-';
 
-/** What the vSphere client calls the snapshot that starts changed block tracking; it stays for seconds. */
-const CHANGE_TRACKING_SNAPSHOT = 'sendense-change-tracking';
-const CHANGE_TRACKING_IS_STALE_AFTER_MS = 10 * 60 * 1000;
-
 /**
  * Another node, or a backup by hand, may be reading its snapshot right now, and nobody here can ask it. A day is longer
  * than a backup takes; a snapshot that is older was left behind.
@@ -32,9 +28,9 @@ export function isOurs(snapshot: Pick<Snapshot, 'name' | 'description'>): boolea
   return snapshot.name.startsWith(PREFIX) && snapshot.description.startsWith('Sendense');
 }
 
-/** Whether a job made this snapshot on its VM, which no other job works on: its own, or the one that starts tracking. */
+/** Whether this is the snapshot of a job. */
 export function isOfJob(snapshot: Pick<Snapshot, 'name' | 'description'>, jobId: string): boolean {
-  return isOurs(snapshot) && [snapshotName(jobId), CHANGE_TRACKING_SNAPSHOT].includes(snapshot.name);
+  return isOurs(snapshot) && snapshot.name === snapshotName(jobId);
 }
 
 export interface SweepRule {
@@ -49,8 +45,5 @@ export function isStale(snapshot: Snapshot, { nodeName, runningJobs, now }: Swee
   if (!isOurs(snapshot)) return false;
   if (runningJobs().some((jobId) => snapshotName(jobId) === snapshot.name)) return false;
   if (snapshot.description.includes(`, node ${nodeName}. `)) return nodeName !== BY_HAND;
-  const age = now.getTime() - snapshot.createdAt.getTime();
-  return snapshot.name === CHANGE_TRACKING_SNAPSHOT
-    ? age > CHANGE_TRACKING_IS_STALE_AFTER_MS
-    : age > FOREIGN_SNAPSHOT_IS_STALE_AFTER_MS;
+  return now.getTime() - snapshot.createdAt.getTime() > FOREIGN_SNAPSHOT_IS_STALE_AFTER_MS;
 }
