@@ -54,6 +54,11 @@ export function isForeignKeyViolation(error: unknown): boolean {
   return driverFault(error)?.kind === 'ForeignKeyConstraintViolation';
 }
 
+/** What the database itself said, in its words. */
+export function databaseMessage(error: unknown): string {
+  return driverFault(error)?.message ?? (error instanceof Error ? error.message : String(error));
+}
+
 /** The adapter's own description: Prisma hangs it into `meta.driverAdapterError.cause`, a bare adapter into `cause`. */
 function driverFault(error: unknown): DriverFault | undefined {
   for (const candidate of [error, property(property(error, 'meta'), 'driverAdapterError')]) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils';
 import { SendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
-import { databaseError } from './database-errors.js';
+import { databaseError, databaseMessage } from './database-errors.js';
 
 export interface Migration {
   /** `20261121092928_initial`: sorts by age. */
@@ -61,13 +61,31 @@ export async function migrate(
       const still = pendingMigrations(migrations, await readHistory(adapter), path);
       if (!still.includes(migration)) return;
       const startedAt = new Date();
-      await adapter.executeScript(migration.sql);
+      await applyMigration(adapter, migration, path);
       await requireForeignKeys(adapter, migration, path);
       await recordMigration(adapter, migration, startedAt);
       log.info({ migration: migration.name, path }, 'catalogue schema migrated');
     });
   }
   return migrations.at(-1)?.name ?? '';
+}
+
+async function applyMigration(
+  adapter: SqlDriverAdapter,
+  { name, sql }: Migration,
+  path: string,
+): Promise<void> {
+  try {
+    await adapter.executeScript(sql);
+  } catch (error) {
+    const known = databaseError(error, path);
+    if (known instanceof SendenseError) throw known;
+    throw new SendenseError(
+      'internal',
+      `the migration ${name} of the catalogue ${path} failed, and nothing was changed: ${databaseMessage(error)}`,
+      { cause: error, context: { path, migration: name } },
+    );
+  }
 }
 
 interface HistoryRow {
