@@ -8,7 +8,8 @@ import { naming } from '../port-holder.js';
 /** How often it is looked whether the first token was made, which happens in another process. */
 const TOKEN_CHECK_MS = 2_000;
 /** What requests that are being answered may still take when the hub stops. */
-const DRAIN_MS = 5_000;
+const DRAIN_MS = 3_000;
+const IDLE_CHECK_MS = 50;
 
 export interface ApiListener extends AsyncDisposable {
   /** Where it listens now. */
@@ -99,10 +100,12 @@ function listenError(error: unknown, where: string): SendenseError {
 
 async function close(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+  // A connection becomes idle when its answer is complete, and clients like to keep it.
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS);
+  const late = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
   await closed;
-  clearTimeout(timer);
+  clearInterval(idle);
+  clearTimeout(late);
 }
 
 function addressOf(server: Server): Listen {

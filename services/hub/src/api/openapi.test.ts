@@ -80,7 +80,7 @@ describe('the OpenAPI document', () => {
 
   it('has an example of every route in docs/api.md, and no other', () => {
     const page = readFileSync(new URL('../../../../../docs/api.md', import.meta.url), 'utf8');
-    const headings = [...page.matchAll(/^### `(.*)`$/gm)].map(([, heading]) => heading);
+    const headings = [...page.matchAll(/^### `(.*)`$/gm)].map(([, heading]) => String(heading));
     expect(headings.toSorted()).toEqual(ROUTES.toSorted());
   });
 

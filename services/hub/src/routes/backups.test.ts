@@ -239,7 +239,7 @@ describe('the events of a backup', () => {
     const startedAt = performance.now();
     await other.hub[Symbol.asyncDispose]();
     expect(waiting.now).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     clients[0]!.abort();
   });
 });
