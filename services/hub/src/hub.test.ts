@@ -159,6 +159,8 @@ describe('metrics', () => {
       'sendense_nodes{state="online"} 0',
       `sendense_repository_available{repository_id="${id}"} 1`,
       'sendense_cleanups_pending 0',
+      '# TYPE sendense_tunnel_bytes_total counter',
+      'sendense_tunnel_bytes_total{direction="from_nodes"} 0',
     ])
       expect(text).toContain(line);
     expect(text).toMatch(/sendense_repository_bytes\{repository_id="[^"]+",kind="total"\} [1-9]/);

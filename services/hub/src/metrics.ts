@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Catalog } from '@sendense/catalog';
 import { buildInfo } from '@sendense/runtime';
 import type { TunnelServer } from '@sendense/tunnel';
@@ -48,11 +48,12 @@ export class Metrics implements Disposable {
     'repository_id',
   );
   readonly #cleanups = this.#gauge('sendense_cleanups_pending', 'things that could not be released yet');
-  readonly #tunnelBytes = this.#gauge(
-    'sendense_tunnel_bytes_total',
-    'bytes through the tunnel since the start',
-    'direction',
-  );
+  readonly #tunnelBytes = new Counter({
+    name: 'sendense_tunnel_bytes_total',
+    help: 'bytes through the tunnel since the start',
+    labelNames: ['direction'],
+    registers: [this.#registry],
+  });
   readonly #tunnelConnections = this.#gauge('sendense_tunnel_connections', 'authenticated SSH connections');
   readonly #tunnelChannels = this.#gauge('sendense_tunnel_channels', 'open channels');
 
@@ -103,8 +104,9 @@ export class Metrics implements Disposable {
 
   #takeTunnel({ tunnel }: Measured): void {
     const { bytesFromNodes, bytesToNodes, connections, channels } = tunnel.statistics();
-    this.#tunnelBytes.set({ direction: 'from_nodes' }, bytesFromNodes);
-    this.#tunnelBytes.set({ direction: 'to_nodes' }, bytesToNodes);
+    this.#tunnelBytes.reset(); // The tunnel counts itself.
+    this.#tunnelBytes.inc({ direction: 'from_nodes' }, bytesFromNodes);
+    this.#tunnelBytes.inc({ direction: 'to_nodes' }, bytesToNodes);
     this.#tunnelConnections.set(connections);
     this.#tunnelChannels.set(channels);
   }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { silentLogger } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
@@ -95,6 +95,21 @@ describe('nodes', () => {
     await eventually('the refusals are in the audit trail', async () =>
       (await audited('tunnel.refused')).some(({ detail }) => JSON.stringify(detail).includes('enrolment')),
     );
+  });
+
+  it('refuse a name whose socket would not fit below the runtime directory', async () => {
+    const settings = { SENDENSE_RUNTIME_DIR: `/tmp/${'r'.repeat(70)}` };
+    await using other = await TestHub.start({ settings });
+    try {
+      const { status, body } = await other.post('/api/v1/nodes', { name: 'n'.repeat(30) });
+      expect([status, body['detail']]).toEqual([
+        400,
+        expect.stringMatching(/at most 20 characters.*RUNTIME_DIR/),
+      ]);
+      expect((await other.post('/api/v1/nodes', { name: 'n'.repeat(20) })).status).toBe(201);
+    } finally {
+      rmSync(settings.SENDENSE_RUNTIME_DIR, { recursive: true, force: true });
+    }
   });
 
   it.each(['', 'Upper', 'a_b', '-a', 'a-', 'a/b', '..', 'ä', 'x'.repeat(64), 5, null])(
