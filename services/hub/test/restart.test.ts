@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import type { Phase } from './stage/fake-job.js';
 import { FakeNode } from './stage/fake-node.js';
 import type { FakeVm } from './stage/fake-vm.js';
 import type { FromProcess, SpineProcessSpec, ToProcess } from './stage/spine-process.js';
-import { freePortRange, NOTHING_LEFT, Spine, type SpineOptions } from './stage/spine.js';
+import { freePortRange, NOTHING_LEFT, ownerOf, Spine, type SpineOptions } from './stage/spine.js';
 
 const MIB = 2 ** 20;
 const ENTRY = fileURLToPath(new URL('./stage/spine-process.js', import.meta.url));
@@ -159,7 +159,7 @@ requires(
     const other = node.addVm('other', [{ key: 2000, sizeBytes: MIB }]);
     const otherContext = await (async () => {
       await using spine = await Spine.start(node, { folder, ports });
-      return spine.protect(other);
+      return await spine.protect(other);
     })();
     const hub = await startHub({ limits: { total: 1 } });
     const first = await startBackup(hub, requests);
@@ -199,6 +199,24 @@ requires(
       expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
       return true;
     });
+  });
+
+  it('ends processes that an earlier hub left behind', async () => {
+    const orphan = spawn('sleep', ['600'], { env: { ...process.env, SENDENSE_OWNER: ownerOf(folder) } });
+    const ended = once(orphan, 'exit');
+    await using _spine = await Spine.start(node, { folder, ports });
+    expect(await ended).toEqual([null, 'SIGTERM']);
+  });
+
+  it('shows the end of a backup of its earlier life to those who follow it', async () => {
+    const { id } = await (async () => {
+      await using spine = await Spine.start(node, { folder, ports });
+      return await spine.backUp(contextId);
+    })();
+    await using spine = await Spine.start(node, { folder, ports });
+    const seen: unknown[] = [];
+    for await (const event of spine.runs.events(id, 40)) seen.push(event);
+    expect(seen).toMatchObject([{ sequence: 41, type: 'state', state: 'completed' }]);
   });
 
   describe('while it published a backup', () => {

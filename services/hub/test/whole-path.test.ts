@@ -35,7 +35,11 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path', () => {
     expect(headers.get('location')).toBe(`/api/v1/backups/${String(body['backup_id'])}`);
     const [first, second] = vm.disks.map(({ key }) => key);
     const ports = all.hub.config.nbdPorts;
-    expect(body['nbd_targets_string']).toBe(
+    const { nbd_targets_string: targets } = await eventually('the targets are up', async () => {
+      const now = await all.backup(String(body['backup_id']));
+      return now.nbd_targets_string === '' ? undefined : now;
+    });
+    expect(targets).toBe(
       `${first}:nbd://127.0.0.1:${ports.first}/pgtest1-disk0,${second}:nbd://127.0.0.1:${ports.first + 1}/pgtest1-disk1`,
     );
     const ended = await all.end(String(body['backup_id']));

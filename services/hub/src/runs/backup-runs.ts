@@ -1,7 +1,7 @@
 import type { BackupRecord, VmRecord } from '@sendense/catalog';
 import { SendenseError, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
-import { endedLog, type EventLog } from './events.js';
+import type { EventLog } from './events.js';
 import { discover, planBackup, planKnown } from './planning.js';
 import type { PortPool } from './ports.js';
 import { backupDisks, runBackup, type RunPorts } from './run.js';
@@ -37,6 +37,7 @@ export class ActiveBackupRuns implements BackupRuns {
 
   async start(request: BackupRequest): Promise<BackupRecord> {
     const { catalog, queue, timing } = this.ports;
+    const begunMs = performance.now();
     if (this.#closed)
       throw new SendenseError('shutting_down', 'the hub is stopping: start the backup again later', {
         retryable: true,
@@ -47,7 +48,7 @@ export class ActiveBackupRuns implements BackupRuns {
     this.#active.set(run.id, run);
     const execution = this.#execute(run, vm).finally(() => this.#executions.delete(execution));
     this.#executions.add(execution);
-    await answerWithin(run.answered, timing.answerMs);
+    await answerWithin(run.answered, timing.answerMs - (performance.now() - begunMs));
     return catalog.backups.get(run.id);
   }
 
@@ -64,11 +65,9 @@ export class ActiveBackupRuns implements BackupRuns {
   }
 
   async *events(backupId: string, afterSequence: number, signal?: AbortSignal): AsyncGenerator<BackupEvent> {
-    const log =
-      this.#active.get(backupId)?.events ??
-      this.#endedLogs.get(backupId) ??
-      (await this.#recordedEnd(backupId, afterSequence));
-    yield* log.after(afterSequence, signal);
+    const log = this.#active.get(backupId)?.events ?? this.#endedLogs.get(backupId);
+    if (log) yield* log.after(afterSequence, signal);
+    else yield await this.#recordedState(backupId, afterSequence);
   }
 
   progress(backupId: string): BackupProgress | undefined {
@@ -96,8 +95,8 @@ export class ActiveBackupRuns implements BackupRuns {
 
   mayOpen({ nodeName, jobId, host, port }: Parameters<BackupRuns['mayOpen']>[0]): PortDecision {
     const refuse = (reason: string) => ({ allowed: false, reason }) as const;
-    if (host !== '127.0.0.1' && host !== 'localhost')
-      return refuse(`${host} is not this hub's loopback: nothing else is reachable`);
+    // Not `localhost` either, which may mean ::1, where qemu-nbd does not listen and somebody else may.
+    if (host !== '127.0.0.1') return refuse(`${host} is not 127.0.0.1: nothing else is reachable`);
     const lease = this.ports.pool.leaseOf(port);
     if (!lease) return refuse(`port ${port} is not leased to a running backup`);
     if (lease.nodeName !== nodeName) return refuse(`port ${port} is leased to another node`);
@@ -168,11 +167,19 @@ export class ActiveBackupRuns implements BackupRuns {
     }
   }
 
-  /** @throws `job_not_found` */
-  async #recordedEnd(backupId: string, afterSequence: number): Promise<EventLog> {
+  /**
+   * The one event of a backup of an earlier process. Numbers of that time mean nothing here, so it follows whatever the
+   * subscriber has seen. @throws `job_not_found`
+   */
+  async #recordedState(backupId: string, afterSequence: number): Promise<BackupEvent> {
     const record = await this.ports.catalog.backups.get(backupId);
-    const error = record.state === 'failed' ? { error: record.error } : {};
-    return endedLog({ type: 'state', state: record.state, ...error }, afterSequence);
+    return {
+      sequence: afterSequence + 1,
+      at: 'endedAt' in record ? record.endedAt : new Date(),
+      type: 'state',
+      state: record.state,
+      ...(record.state === 'failed' ? { error: record.error } : {}),
+    };
   }
 }
 
@@ -180,7 +187,7 @@ export class ActiveBackupRuns implements BackupRuns {
 async function answerWithin(answered: Promise<void>, ms: number): Promise<void> {
   const enough = new AbortController();
   try {
-    await Promise.race([answered, delay(ms, enough.signal)]);
+    await Promise.race([answered, delay(Math.max(0, ms), enough.signal)]);
   } finally {
     enough.abort();
   }

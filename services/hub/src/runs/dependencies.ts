@@ -30,7 +30,7 @@ export interface NodeAccess {
 
 /** How long things may take, in ms. */
 export interface RunTiming {
-  /** What `start` waits for the targets before it answers. */
+  /** How long `start` may take to answer, targets up or not. */
   readonly answerMs: number;
   /** No contact with the node for so long, and the backup fails with `node_lost`. */
   readonly nodeLostMs: number;
@@ -45,7 +45,7 @@ export interface RunTiming {
 }
 
 export const DEFAULT_TIMING: RunTiming = {
-  answerMs: 1_800,
+  answerMs: 1_500,
   nodeLostMs: 60_000,
   nodeCancelMs: 30_000,
   spaceCheckMs: 1_000,

@@ -8,13 +8,9 @@ const FINAL_STATES: readonly string[] = ['completed', 'failed', 'cancelled'];
  */
 export class EventLog {
   #events: BackupEvent[] = [];
-  #sequence: number;
+  #sequence = 0;
   #ended = false;
   #changed = Promise.withResolvers<void>();
-
-  constructor(afterSequence = 0) {
-    this.#sequence = afterSequence;
-  }
 
   /** Nothing is added after a final state. */
   push(happening: BackupHappening): void {
@@ -47,17 +43,4 @@ export class EventLog {
       signal?.removeEventListener('abort', stop);
     }
   }
-}
-
-/**
- * The log of a backup that ended before this process started: its final state, and no more. Numbers of that time mean
- * nothing here, so it follows whatever the subscriber has seen.
- */
-export function endedLog(
-  state: Extract<BackupHappening, { type: 'state' }>,
-  afterSequence: number,
-): EventLog {
-  const log = new EventLog(afterSequence);
-  log.push(state);
-  return log;
 }

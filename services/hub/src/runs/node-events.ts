@@ -67,7 +67,8 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
   const number = Number(sequence);
   switch (event?.$case) {
     case 'accepted':
-      return run.enter('running');
+      // One that is stopped already only waits for the job's end.
+      return run.signal.aborted ? undefined : run.enter('running');
     case 'changeTracking':
       outcome.changeTracking = event.value.outcome;
       return warnOfChangeTracking(run, event.value.outcome);

@@ -35,7 +35,7 @@ class Fixture implements Disposable {
     await new Promise<void>((resolve) => {
       this.queue
         .enter(
-          { jobId, nodeName: 'n', ports: 1, host: 'h', datastores: ['d'], ...demand },
+          { jobId, nodeName: 'n', vcenterId: 'v', ports: 1, host: 'h', datastores: ['d'], ...demand },
           stop.signal,
           resolve,
         )

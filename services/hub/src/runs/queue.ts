@@ -10,7 +10,9 @@ export interface Demand {
   readonly nodeName: string;
   /** NBD ports: one a disk. */
   readonly ports: number;
-  /** moref of the ESXi host that the VM was last seen on. */
+  /** Morefs are unique within a vCenter only. */
+  readonly vcenterId: string;
+  /** The ESXi host that the VM was last seen on. */
   readonly host: string;
   readonly datastores: readonly string[];
 }
@@ -116,7 +118,11 @@ export class BackupQueue implements Disposable {
   /** Lets in whoever fits. One after another, because leasing ports takes a moment. */
   #pump(): void {
     clearTimeout(this.#retry);
-    this.#admission = this.#admission.then(() => this.#admitAll());
+    this.#admission = this.#admission
+      .then(() => this.#admitAll())
+      .catch((error: unknown) => {
+        this.options.log.error({ error: toSendenseError(error).message }, 'the queue could not go on');
+      });
   }
 
   async #admitAll(): Promise<void> {
@@ -167,16 +173,16 @@ export class BackupQueue implements Disposable {
     else this.#used.delete(key);
   }
 
-  #resources({ nodeName, host, datastores }: Demand): Resource[] {
+  #resources({ nodeName, vcenterId, host, datastores }: Demand): Resource[] {
     const { limits } = this.options;
     return [
       ...[...new Set(datastores)].map((datastore) => ({
-        key: `datastore:${nodeName}:${datastore}`,
+        key: `datastore:${vcenterId}:${datastore}`,
         limit: limits.perDatastore,
         name: `datastore ${datastore}, which serves ${limits.perDatastore} backups now`,
       })),
       {
-        key: `host:${nodeName}:${host}`,
+        key: `host:${vcenterId}:${host}`,
         limit: limits.perHost,
         name: `ESXi host ${host}, which serves ${limits.perHost} backups now`,
       },

@@ -22,6 +22,7 @@ export class Run {
   readonly nodeName: string;
   readonly log: Logger;
   readonly events = new EventLog();
+  /** By disk key. */
   readonly qemuNbdPids = new Map<number, number>();
   progress: ProgressMeter | undefined;
 
@@ -32,6 +33,7 @@ export class Run {
   #committed = false;
   #changes: Promise<unknown> = Promise.resolve();
   #progressRecordedMs = 0;
+  readonly #warned = new Set<string>();
 
   private constructor(
     private readonly catalog: BackupRunsDependencies['catalog'],
@@ -168,6 +170,9 @@ export class Run {
 
   async warn(code: string, message: string, context: Readonly<Record<string, string>> = {}): Promise<void> {
     const warning = { code, message, context };
+    // A backup that is planned again would say the same again.
+    if (this.#warned.has(message)) return;
+    this.#warned.add(message);
     this.log.warn({ code, ...context }, message);
     await this.catalog.backups.addWarning(this.id, warning);
     this.events.push({ type: 'warning', warning });
@@ -175,6 +180,8 @@ export class Run {
 
   /** The catalogue has the restore point. */
   completed(): void {
+    for (const diskKey of this.qemuNbdPids.keys())
+      this.events.push({ type: 'disk', diskKey, status: 'completed' });
     this.#show('completed');
     this.#answer.resolve();
     this.log.info('backup completed');

@@ -99,7 +99,8 @@ function demand({ id, nodeName }: Run, vm: VmRecord): Demand {
     jobId: id,
     nodeName,
     ports: disks.length,
-    host: vm.hostMoref,
+    vcenterId: vm.vcenterId ?? '',
+    host: vm.hostName || vm.hostMoref,
     datastores: disks.map(({ datastore }) => datastore),
   };
 }

@@ -105,7 +105,7 @@ export type PortDecision =
 /** The backups of this hub: what the API, the tunnel and the metrics ask. */
 export interface BackupRuns extends AsyncDisposable {
   /**
-   * Starts a backup. Answers when its targets are up, when it is queued, or after 1.8 s, whichever comes first; what goes
+   * Starts a backup. Answers when its targets are up, when it is queued, or after 1.5 s, whichever comes first; what goes
    * wrong later is in the record and in its events.
    *
    * @throws before anything is recorded: `vm_not_protected` · `repository_not_found` · `credentials_missing` ·

@@ -1,0 +1,104 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { LabVm } from '@sendense/lab';
+import { eventually, requires } from '@sendense/runtime/testing';
+import { Constellation, CONSTELLATION_TOOLS, NOTHING_LEFT, type BackupBody } from './constellation.js';
+
+const MIB = 2 ** 20;
+
+/** Slow enough to be interrupted: the first disk takes some ten seconds. */
+const SLOW = { SENDENSE_RATE_LIMIT: String(4 * MIB) };
+
+requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => {
+  let all: Constellation;
+  let vm: LabVm;
+
+  beforeAll(async () => {
+    all = await Constellation.start({ settings: SLOW, timing: { nodeLostMs: 4_000 } });
+    vm = await all.addVm(
+      {
+        name: 'pgtest1',
+        changeTrackingEnabled: true,
+        disks: [{ sizeBytes: 48 * MIB }, { sizeBytes: 8 * MIB, controller: 'scsi1' }],
+      },
+      40 * MIB,
+    );
+  });
+
+  afterAll(async () => {
+    await all[Symbol.asyncDispose]();
+  });
+
+  afterEach(async () => {
+    all.lab.clearFaults();
+    await eventually('nothing is left', () => {
+      expect(all.leftovers()).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    const { created, removed } = all.lab.snapshotHistory(vm.moref);
+    expect(removed).toBe(created);
+  });
+
+  /** A backup of which bytes flow. */
+  async function flowing(): Promise<BackupBody> {
+    const { body } = await all.start('pgtest1');
+    const id = String(body['backup_id']);
+    await eventually('bytes flow', async () => {
+      const { progress } = (await all.hub.get(`/api/v1/backups/${id}`)).body as unknown as {
+        progress: { bytes_done: number };
+      };
+      return progress.bytes_done > 0;
+    });
+    return all.backup(id);
+  }
+
+  it('ends within seconds when it is cancelled', async () => {
+    const { backup_id: id } = await flowing();
+    const asked = performance.now();
+    expect((await all.hub.post(`/api/v1/backups/${id}/cancel`, {})).status).toBeLessThan(300);
+    expect(await all.end(id)).toMatchObject({ state: 'cancelled' });
+    expect(performance.now() - asked).toBeLessThan(10_000);
+  });
+
+  it('fails within seconds when qemu-nbd dies, with its name and end', async () => {
+    const backup = await flowing();
+    const killed = performance.now();
+    process.kill(backup.disk_results[0]!.qemu_nbd_pid, 'SIGKILL');
+    expect(await all.end(backup.backup_id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'qemu_nbd_died', message: expect.stringContaining('SIGKILL') },
+    });
+    expect(performance.now() - killed).toBeLessThan(10_000);
+  });
+
+  it('fails when the node is stopped in the middle, and the node removes its snapshot', async () => {
+    const { backup_id: id } = await flowing();
+    await all.stopNode();
+    expect(await all.end(id)).toMatchObject({ state: 'failed' });
+    await all.startNode();
+  });
+
+  it('fails with what vCenter said when the snapshot cannot be taken', async () => {
+    all.lab.setFault({
+      operation: 'CreateSnapshot_Task',
+      fault: 'TooManySnapshotLevels',
+      message: 'too many',
+    });
+    const { backup_id: id } = (await all.start('pgtest1')).body as unknown as BackupBody;
+    expect(await all.end(id)).toMatchObject({
+      state: 'failed',
+      error: { message: expect.stringMatching(/too many|TooManySnapshotLevels/) },
+    });
+  });
+
+  it('refuses a second backup of the VM meanwhile, and a third one works', async () => {
+    const { backup_id: id } = await flowing();
+    const second = await all.start('pgtest1');
+    expect(second).toMatchObject({ body: { code: 'backup_already_running' } });
+    expect(second.status).toBeGreaterThanOrEqual(400);
+    await all.hub.post(`/api/v1/backups/${id}/cancel`, {});
+    await all.end(id);
+    const { backup_id: third } = await flowing();
+    await all.hub.post(`/api/v1/backups/${third}/cancel`, {});
+    expect(await all.end(third)).toMatchObject({ state: 'cancelled' });
+  });
+});
