@@ -5,4 +5,5 @@ const output = {
   print: (line: string) => void process.stdout.write(`${line}\n`),
   note: (line: string) => void process.stderr.write(`${line}\n`),
 };
-process.exitCode = await runProgram(process.argv.slice(2), process.env, output);
+// Ends also when something that could not be released in time still holds the event loop.
+process.exit(await runProgram(process.argv.slice(2), process.env, output));
