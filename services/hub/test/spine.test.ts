@@ -196,6 +196,14 @@ requires(
     });
   });
 
+  it('gets the ports for disks that nobody knew of when it began', async () => {
+    const [third] = node.addVm('donor', [{ key: 2016, sizeBytes: MIB }]).disks;
+    vm.disks = [...vm.disks, third!];
+    const record = await spine.backUp(contextId);
+    expect(record).toMatchObject({ state: 'completed', disks: [{}, {}, { diskNumber: 2, diskKey: 2016 }] });
+    expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
+  });
+
   it('says what it could not do as asked', async () => {
     vm.disks[1] = node
       .addVm('x', [{ key: 2001, sizeBytes: MIB, unsupportedReason: 'independent' }])

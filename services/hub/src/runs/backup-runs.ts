@@ -53,8 +53,10 @@ export class ActiveBackupRuns implements BackupRuns {
   }
 
   async plan(request: BackupRequest): Promise<BackupPlan> {
-    const repository = await this.ports.repositories.usable(request.repositoryId);
-    const vm = await discover(this.ports, request.contextId);
+    const { catalog, repositories } = this.ports;
+    const repository = await repositories.usable(request.repositoryId);
+    const { nodeName } = await catalog.vcenters.connectionOf(request.contextId);
+    const vm = await discover(this.ports, request.contextId, nodeName);
     this.ports.queue.requirePossible({ ports: backupDisks(vm).length, jobId: '' });
     return planBackup(this.ports, request, vm, repository);
   }

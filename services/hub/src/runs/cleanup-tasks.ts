@@ -96,7 +96,7 @@ async function sweep(
   { node_name, context_id, vm_moref }: VmArgs & Pick<NodeJobArgs, 'node_name'>,
   { catalog, nodes }: CleanupDependencies,
 ): Promise<void> {
-  const { nodeName: _, ...vcenter } = await connectionOf(catalog, context_id);
+  const vcenter = await connectionOf(catalog, context_id);
   // The node that took the snapshot knows which of them belong to its running jobs.
   const { failed } = await nodes.client(node_name).sweepSnapshots(vcenter, vm_moref);
   const [first] = failed;

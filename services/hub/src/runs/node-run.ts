@@ -30,8 +30,8 @@ export async function backUpOnNode(
   repository: UsableRepository,
   { catalog, nodes, config, reaper, timing }: NodeRunDependencies,
 ): Promise<NodeOutcome> {
-  const { nodeName, ...vcenter } = await connectionOf(catalog, run.contextId);
-  const client = nodes.client(nodeName);
+  const vcenter = await connectionOf(catalog, run.contextId);
+  const client = nodes.client(run.nodeName);
   await reaper.settleVm(run.contextId, run.signal);
   const outcome = new NodeOutcome();
   using cancellation = new Cancellation(run, client, timing.nodeCancelMs);
@@ -67,7 +67,7 @@ export async function backUpOnNode(
   } finally {
     // Only now: the node leaves the snapshots of running jobs alone.
     if (outcome.ended && outcome.snapshotLeft !== undefined) {
-      const args = { node_name: nodeName, ...vmArgs(vm) };
+      const args = { node_name: run.nodeName, ...vmArgs(vm) };
       await reaper.later({ what: 'sweep_snapshots', args }, run.id, outcome.snapshotLeft);
     }
   }

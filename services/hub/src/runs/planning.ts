@@ -23,9 +23,10 @@ import type { BackupPlan, BackupRequest } from './types.js';
 export async function discover(
   { catalog, nodes }: Pick<BackupRunsDependencies, 'catalog' | 'nodes'>,
   contextId: string,
+  nodeName: string,
 ): Promise<VmRecord> {
   const vm = await catalog.vms.get(contextId);
-  const { nodeName, ...vcenter } = await connectionOf(catalog, contextId);
+  const vcenter = await connectionOf(catalog, contextId);
   // The instance uuid is the VM's identity; a moref changes when the VM is registered anew.
   const filter = vm.instanceUuid === '' ? { moref: vm.moref } : { instanceUuid: vm.instanceUuid };
   const [found] = await nodes.client(nodeName).listVirtualMachines(vcenter, filter);
@@ -38,13 +39,9 @@ export async function discover(
 }
 
 /** How the node logs in to the VM's vCenter. Secret. @throws `vm_not_protected` · `credentials_missing` · `credentials_unreadable` */
-export async function connectionOf(
-  catalog: Catalog,
-  contextId: string,
-): Promise<VCenterConnection & { readonly nodeName: string }> {
-  const { nodeName, endpoint, username, password, thumbprint } =
-    await catalog.vcenters.connectionOf(contextId);
-  return { nodeName, endpoint, username, password, thumbprint };
+export async function connectionOf(catalog: Catalog, contextId: string): Promise<VCenterConnection> {
+  const { endpoint, username, password, thumbprint } = await catalog.vcenters.connectionOf(contextId);
+  return { endpoint, username, password, thumbprint };
 }
 
 /** What a backup of this VM, as the catalogue knows it, would do. @throws `vm_has_no_disks` */

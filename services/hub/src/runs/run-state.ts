@@ -31,6 +31,7 @@ export class Run {
   #state: BackupRecord['state'];
   #cancelReason: string | undefined;
   #committed = false;
+  #ended = false;
   #changes: Promise<unknown> = Promise.resolve();
   #progressRecordedMs = 0;
   readonly #warned = new Set<string>();
@@ -98,6 +99,7 @@ export class Run {
     this.#cancelReason = reason;
     this.stop(new SendenseError('cancelled', `the backup was cancelled: ${reason}`));
     await this.#inOrder(async () => {
+      if (this.#ended) return;
       await this.catalog.backups.changeState(this.id, { state: 'cancelling', cancelReason: reason });
       this.#show('cancelling');
     });
@@ -193,14 +195,15 @@ export class Run {
     const cancelReason = reason.code === 'cancelled' ? this.#cancelReason : undefined;
     const stored = storedError(reason);
     try {
-      await this.#inOrder(() =>
-        this.catalog.backups.changeState(
+      await this.#inOrder(async () => {
+        this.#ended = true;
+        await this.catalog.backups.changeState(
           this.id,
           cancelReason === undefined
             ? { state: 'failed', error: stored }
             : { state: 'cancelled', cancelReason },
-        ),
-      );
+        );
+      });
     } catch (failure) {
       // The next start finds the backup unfinished and ends it.
       this.log.error(

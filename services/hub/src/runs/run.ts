@@ -28,6 +28,7 @@ export async function runBackup(run: Run, vm: VmRecord, ports: RunPorts): Promis
   await requireNode(run, ports);
   await using files = new RunFiles(run, ports.reaper);
   const copied = await copyDisks(run, vm, repository, ports);
+  // No port and no process of it is left: the next one may start.
   const point = await seal(run, copied, ports);
   files.keep();
   return point;
@@ -80,7 +81,7 @@ async function takeTurn(
     const place = await ports.queue.enter(demand(run, vm), run.signal, () => run.answer());
     try {
       await run.enter('preparing');
-      vm = await discover(ports, run.contextId);
+      vm = await discover(ports, run.contextId, run.nodeName);
       const plan = await planBackup(ports, run.request, vm, repository);
       await run.replan(plan);
       if (plan.ports <= place.ports.ports.length)
