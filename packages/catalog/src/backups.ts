@@ -14,6 +14,7 @@ import { toBackupRecord, withDisks } from './backup-rows.js';
 import { sealBackup } from './backup-seal.js';
 import { requireActive, requireStep, toDiskColumns, toStateColumns } from './backup-steps.js';
 import { fromJson, oneOf, toBigInt } from './columns.js';
+import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-points.js';
@@ -167,12 +168,21 @@ export class Backups {
   /**
    * Commits restore point, its disks, their changeIds and the end of the backup in one transaction. Doing it again for a
    * completed backup returns the same point.
-   * @throws `job_not_found`; `conflict` unless it is sealing; `invalid_argument` when the disks are not exactly its own
+   * @throws `job_not_found`; `conflict` unless it is sealing and what it builds on is there; `invalid_argument` when the disks are not exactly its own
    */
   async seal(id: string, o: SealRequest): Promise<RestorePointRecord> {
-    return this.database.transaction(async (transaction) =>
-      sealBackup(transaction, await this.#row(transaction, id), o, this.database.now()),
-    );
+    try {
+      return await this.database.transaction(async (transaction) =>
+        sealBackup(transaction, await this.#row(transaction, id), o, this.database.now()),
+      );
+    } catch (error) {
+      if (!isForeignKeyViolation(error)) throw error;
+      throw new SendenseError(
+        'conflict',
+        `${id} cannot be sealed: a restore point that it builds on, its VM or its repository is no longer in the catalogue`,
+        { cause: error, context: { backup_id: id } },
+      );
+    }
   }
 
   async find(id: string): Promise<BackupRecord | undefined> {
