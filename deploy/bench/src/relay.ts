@@ -2,17 +2,20 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 
 /**
  * A TCP relay on the loopback that delivers every byte half a round trip later, in both directions, without limiting how
- * much is under way: what a long line with ample bandwidth does.
+ * much is under way: what a long line with ample bandwidth does. What the two ends of a connection let each other send is
+ * all that bounds its memory.
  */
 export class DelayingRelay implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
+  /** Of what arrives from now on. */
+  roundTripMs = 0;
 
   private constructor(
     private readonly server: Server,
     readonly port: number,
   ) {}
 
-  static async start(targetPort: number, roundTripMs: number): Promise<DelayingRelay> {
+  static async start(targetPort: number): Promise<DelayingRelay> {
     const server = createServer();
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
     const address = server.address();
@@ -28,8 +31,9 @@ export class DelayingRelay implements AsyncDisposable {
         socket.on('error', () => socket.destroy());
         socket.on('close', () => relay.#sockets.delete(socket));
       }
-      delayed(near, far, roundTripMs / 2);
-      delayed(far, near, roundTripMs / 2);
+      const delayMs = () => relay.roundTripMs / 2;
+      delayed(near, far, delayMs);
+      delayed(far, near, delayMs);
     });
     return relay;
   }
@@ -41,7 +45,7 @@ export class DelayingRelay implements AsyncDisposable {
 }
 
 /** Chunks queue with the time at which they are due; one timer at a time, for all that are due then. */
-function delayed(from: Socket, to: Socket, delayMs: number): void {
+function delayed(from: Socket, to: Socket, delayMs: () => number): void {
   const queue: { due: number; chunk: Buffer | undefined }[] = [];
   let timer: NodeJS.Timeout | undefined;
   const deliver = () => {
@@ -58,8 +62,15 @@ function delayed(from: Socket, to: Socket, delayMs: number): void {
     if (next) timer = setTimeout(deliver, Math.max(0, next.due - performance.now()));
   };
   const enqueue = (chunk: Buffer | undefined) => {
-    queue.push({ due: performance.now() + delayMs, chunk });
-    timer ??= setTimeout(deliver, delayMs);
+    const wait = delayMs();
+    if (wait === 0 && queue.length === 0) {
+      // A timer would take a millisecond.
+      if (chunk) to.write(chunk);
+      else to.end();
+      return;
+    }
+    queue.push({ due: performance.now() + wait, chunk });
+    timer ??= setTimeout(deliver, wait);
   };
   from.on('data', enqueue);
   from.on('end', () => enqueue(undefined));

@@ -37,7 +37,11 @@ export async function startLab(stage: Stage): Promise<LabFacts> {
 }
 
 /** Starts the hub with a token, then enrols and starts the node. */
-export async function startPair(stage: Stage, lab: LabFacts): Promise<Constellation> {
+export async function startPair(
+  stage: Stage,
+  lab: LabFacts,
+  options: { readonly showPreflight?: boolean } = {},
+): Promise<Constellation> {
   const [apiPort, tunnelPort] = [await freePort(), await freePort()];
   const hub = {
     SENDENSE_API_LISTEN: `127.0.0.1:${apiPort}`,
@@ -56,7 +60,10 @@ export async function startPair(stage: Stage, lab: LabFacts): Promise<Constellat
   const cliEnvironment = { SENDENSE_URL: url, SENDENSE_TOKEN: token, HOME: stage.path('home') };
   const cli = async <T>(...args: string[]) =>
     JSON.parse(await stage.run('sendense', ['--json', ...args], cliEnvironment)) as T;
-  await startNode(stage, lab, tunnelPort, cli);
+  await startNode(stage, {
+    ...{ name: NODE_NAME, folder: 'node', hubPort: tunnelPort, lab, cli },
+    showPreflight: options.showPreflight ?? true,
+  });
   return {
     ...{ url, token, tunnelPort, lab, cli, cliEnvironment },
     nodeSocket: stage.path('run', 'node', 'node.sock'),
@@ -64,30 +71,39 @@ export async function startPair(stage: Stage, lab: LabFacts): Promise<Constellat
   };
 }
 
-async function startNode(
-  stage: Stage,
-  lab: LabFacts,
-  tunnelPort: number,
-  cli: Constellation['cli'],
-): Promise<void> {
+export interface NodeOptions {
+  readonly name: string;
+  /** Of its data, and of its sockets below `run`. */
+  readonly folder: string;
+  /** Where it finds the hub on the loopback. */
+  readonly hubPort: number;
+  readonly lab: LabFacts;
+  readonly cli: Constellation['cli'];
+  /** Print what preflight says. */
+  readonly showPreflight: boolean;
+}
+
+/** Enrols a node, starts it, and waits until the hub sees it. */
+export async function startNode(stage: Stage, options: NodeOptions): Promise<void> {
+  const { name, folder, hubPort, lab, cli, showPreflight } = options;
   const plugin = process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'];
   const node = {
-    SENDENSE_DATA_DIR: stage.path('node'),
-    SENDENSE_RUNTIME_DIR: stage.path('run', 'node'),
+    SENDENSE_DATA_DIR: stage.path(folder),
+    SENDENSE_RUNTIME_DIR: stage.path('run', folder),
     SENDENSE_VDDK_LIBDIR: lab.vddk_libdir,
     ...(plugin ? { SENDENSE_NBDKIT_VDDK_PLUGIN: plugin } : {}),
     ...lab.vddk_env,
   };
-  const { enrolment_token } = await cli<{ enrolment_token: string }>('node', 'add', NODE_NAME);
+  const { enrolment_token } = await cli<{ enrolment_token: string }>('node', 'add', name);
   await stage.run(
     'sendense-node',
-    ['enrol', '--hub', `127.0.0.1:${tunnelPort}`, '--token', enrolment_token],
+    ['enrol', '--hub', `127.0.0.1:${hubPort}`, '--token', enrolment_token],
     node,
   );
-  await stage.show('sendense-node', ['preflight'], node);
+  if (showPreflight) await stage.show('sendense-node', ['preflight'], node);
   stage.start('sendense-node', ['run'], node);
   await stage.until('the node to be online', async () => {
-    const { state } = await cli<{ state: string }>('node', 'show', NODE_NAME);
+    const { state } = await cli<{ state: string }>('node', 'show', name);
     return state === 'online' ? true : undefined;
   });
 }

@@ -1,2 +1,10 @@
 export { freePort, freePortRange, Stage } from './stage.js';
-export { NODE_NAME, startLab, startPair, type Constellation, type LabFacts } from './constellation.js';
+export {
+  NODE_NAME,
+  startLab,
+  startNode,
+  startPair,
+  type Constellation,
+  type LabFacts,
+  type NodeOptions,
+} from './constellation.js';

@@ -1,0 +1,80 @@
+import { availableParallelism } from 'node:os';
+import { backUp } from './full-path.js';
+import { measure, type Measurement } from './measure.js';
+import { copyWithNbdcopy } from './nbdcopy.js';
+import type { BenchOptions } from './options.js';
+import { openSetting, type ProtectedWorkload, type Setting } from './setting.js';
+import type { Workload } from './workloads.js';
+
+export const PATHS = ['full', 'direct', 'ssh'] as const;
+export type Path = (typeof PATHS)[number];
+
+export interface WorkloadResults extends Workload {
+  readonly runs: Readonly<Record<Path, readonly Measurement[]>>;
+}
+
+export interface LineResults {
+  readonly roundTripMs: number;
+  readonly usedMib: number;
+  readonly runs: readonly Measurement[];
+}
+
+export interface Results {
+  readonly workloads: readonly WorkloadResults[];
+  /** The first is at 0 ms, through the same relay. */
+  readonly lines: readonly LineResults[];
+}
+
+/** Of one measurement, on a machine that has other things to do. */
+const MAX_TRIES = 3;
+
+/** One run: everything takes turns, so that whatever changes on the machine meanwhile changes it for all of them. */
+export async function runBench(options: BenchOptions, say: (text: string) => void): Promise<Results> {
+  await using setting = await openSetting(options, say);
+  const how = { cores: availableParallelism(), maxTries: options.quick ? 1 : MAX_TRIES };
+  const workloads = setting.workloads.map((workload) => ({
+    ...workload,
+    runs: { full: [] as Measurement[], direct: [] as Measurement[], ssh: [] as Measurement[] },
+  }));
+  const lines = (setting.far ? [0, ...options.roundTripsMs] : []).map((roundTripMs) => ({
+    roundTripMs,
+    usedMib: setting.far?.workload.usedMib ?? 0,
+    runs: [] as Measurement[],
+  }));
+  for (let round = 0; round < options.repeat; round++) {
+    for (const workload of workloads) {
+      for (const path of rotated(PATHS, round)) {
+        const measured = await measure(() => take(setting, workload, path), how);
+        workload.runs[path].push(measured);
+        say(`round ${round + 1}: ${workload.title}, ${path}: ${describe(measured)}`);
+      }
+    }
+    for (const line of rotated(lines, round)) {
+      const measured = await measure(() => backUpFar(setting, line.roundTripMs), how);
+      line.runs.push(measured);
+      say(`round ${round + 1}: dense, full at ${line.roundTripMs} ms: ${describe(measured)}`);
+    }
+  }
+  return { workloads, lines };
+}
+
+function take(setting: Setting, workload: ProtectedWorkload, path: Path) {
+  return path === 'full' ? backUp(setting, workload) : copyWithNbdcopy(setting, workload, path);
+}
+
+async function backUpFar(setting: Setting, roundTripMs: number) {
+  if (!setting.far) throw new Error('there is no relay');
+  const { relay, workload } = setting.far;
+  relay.roundTripMs = roundTripMs;
+  return backUp(setting, workload);
+}
+
+function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = list.length === 0 ? 0 : by % list.length;
+  return [...list.slice(at), ...list.slice(0, at)];
+}
+
+function describe({ copySeconds, strangersShare }: Measurement): string {
+  const busy = strangersShare > 0.02 ? `, others used ${Math.round(strangersShare * 100)} % of the CPU` : '';
+  return `${copySeconds.toFixed(2)} s${busy}`;
+}

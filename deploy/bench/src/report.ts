@@ -1,0 +1,143 @@
+import { PATHS, type LineResults, type Path, type Results, type WorkloadResults } from './bench.js';
+import type { Measurement } from './measure.js';
+import type { ProcessFigures } from './process-figures.js';
+
+/** What one path did with one kind of data: medians. */
+export interface PathReport {
+  readonly seconds: number;
+  readonly mib_per_second: number;
+  readonly end_to_end_seconds?: number;
+  readonly processes: readonly {
+    readonly name: string;
+    readonly processes: number;
+    readonly cpu_seconds: number;
+    readonly peak_rss_mib: number;
+  }[];
+  /** Each of its measurements. */
+  readonly all_seconds: readonly number[];
+  /** The largest share of the CPU that other programs used in one of them. */
+  readonly strangers_share: number;
+}
+
+export interface WorkloadReport {
+  readonly disks: number;
+  readonly disk_mib: number;
+  readonly used_mib: number;
+  readonly data_mib: number;
+  readonly paths: Readonly<Record<Path, PathReport>>;
+  /** In speed: above 1 the backup is faster. */
+  readonly full_to_direct: number;
+  readonly full_to_ssh: number;
+}
+
+export interface Target {
+  readonly name: string;
+  readonly wanted: string;
+  readonly measured: number;
+  readonly met: boolean;
+}
+
+export interface Report {
+  readonly workloads: Readonly<Record<string, WorkloadReport>>;
+  readonly lines: readonly (PathReport & { readonly rtt_ms: number; readonly to_0_ms: number })[];
+  /** In time, a thin disk of 1 TiB to a dense one with as much data. */
+  readonly huge_to_dense?: number;
+  readonly backup_client_peak_mib: number;
+  readonly targets: readonly Target[];
+}
+
+export function makeReport({ workloads, lines }: Results): Report {
+  const byName = Object.fromEntries(workloads.map((workload) => [workload.name, workloadReport(workload)]));
+  const lineReports = lines.map((line) => lineReport(line, lines[0]));
+  const backupClient = [...workloads.flatMap(({ runs }) => runs.full), ...lines.flatMap(({ runs }) => runs)]
+    .flatMap(({ processes }) => processes)
+    .filter(({ name }) => name === 'backup client');
+  const peak = round(Math.max(0, ...backupClient.map(({ peakRssMib }) => peakRssMib)));
+  const { dense, huge } = byName;
+  const report = {
+    workloads: byName,
+    lines: lineReports,
+    ...(dense && huge ? { huge_to_dense: round(huge.paths.full.seconds / dense.paths.full.seconds) } : {}),
+    backup_client_peak_mib: peak,
+  };
+  return { ...report, targets: targets(report) };
+}
+
+function workloadReport({ runs, disks, diskMib, usedMib, dataMib }: WorkloadResults): WorkloadReport {
+  const paths = Object.fromEntries(
+    PATHS.map((path) => [path, pathReport(runs[path], usedMib * disks)]),
+  ) as Record<Path, PathReport>;
+  return {
+    ...{ disks, disk_mib: diskMib, used_mib: usedMib, data_mib: dataMib, paths },
+    full_to_direct: round(paths.direct.seconds / paths.full.seconds),
+    full_to_ssh: round(paths.ssh.seconds / paths.full.seconds),
+  };
+}
+
+function lineReport({ roundTripMs, usedMib, runs }: LineResults, first: LineResults | undefined) {
+  const seconds = (of: readonly Measurement[]) => median(of.map(({ copySeconds }) => copySeconds));
+  return {
+    rtt_ms: roundTripMs,
+    ...pathReport(runs, usedMib),
+    to_0_ms: round(seconds(first?.runs ?? runs) / seconds(runs)),
+  };
+}
+
+function pathReport(runs: readonly Measurement[], usedMib: number): PathReport {
+  const seconds = median(runs.map(({ copySeconds }) => copySeconds));
+  const endToEnd = runs.flatMap(({ endToEndSeconds }) => endToEndSeconds ?? []);
+  return {
+    seconds: round(seconds),
+    mib_per_second: Math.round(usedMib / seconds),
+    ...(endToEnd.length > 0 ? { end_to_end_seconds: round(median(endToEnd)) } : {}),
+    processes: processReports(runs.map(({ processes }) => processes)),
+    all_seconds: runs.map(({ copySeconds }) => round(copySeconds)),
+    strangers_share: round(Math.max(...runs.map(({ strangersShare }) => strangersShare))),
+  };
+}
+
+/** CPU: the median; memory: the highest. */
+function processReports(runs: readonly (readonly ProcessFigures[])[]): PathReport['processes'] {
+  const names = [...new Set(runs.flat().map(({ name }) => name))].sort();
+  return names.map((name) => {
+    const figures = runs.flat().filter((figure) => figure.name === name);
+    return {
+      name,
+      processes: Math.max(...figures.map(({ processes }) => processes)),
+      cpu_seconds: round(median(figures.map(({ cpuSeconds }) => cpuSeconds))),
+      peak_rss_mib: Math.round(Math.max(...figures.map(({ peakRssMib }) => peakRssMib))),
+    };
+  });
+}
+
+function targets(report: Omit<Report, 'targets'>): Target[] {
+  const { dense, two_disks: two } = report.workloads;
+  const atLeast = (name: string, limit: number, measured: number): Target => {
+    return { name, wanted: `at least ${limit}`, measured, met: measured >= limit };
+  };
+  const atMost = (name: string, limit: number, measured: number): Target => {
+    return { name, wanted: `at most ${limit}`, measured, met: measured <= limit };
+  };
+  return [
+    ...(dense ? [atLeast('dense: speed to nbdcopy through ssh -L', 1.3, dense.full_to_ssh)] : []),
+    ...(dense ? [atLeast('dense: speed to nbdcopy without tunnel', 0.7, dense.full_to_direct)] : []),
+    ...(report.huge_to_dense === undefined
+      ? []
+      : [atMost('1 TiB thin disk: time to a dense disk with as much data', 1.5, report.huge_to_dense)]),
+    ...(two ? [atMost('backup client, 2 disks: peak MiB resident', 200, report.backup_client_peak_mib)] : []),
+    ...report.lines.slice(1).map(({ rtt_ms: ms, to_0_ms: measured }) => {
+      return atLeast(`${ms} ms of round trip: speed to 0 ms`, 0.7, measured);
+    }),
+  ];
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? upper)) / 2;
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}

@@ -1,0 +1,76 @@
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, it } from '@jest/globals';
+import { requires, temporaryDirectory } from '@sendense/runtime/testing';
+import type { Report } from '../src/report.js';
+
+const run = promisify(execFile);
+const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const PLUGIN = process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] ?? 'nbdkit';
+
+describe('./dev bench', () => {
+  it('refuses what it does not know', async () => {
+    const refused = run(process.execPath, [MAIN, '--size', 'much']);
+    await expect(refused).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("--size takes whole numbers from 4 to 65536, not 'much'"),
+    });
+  });
+
+  it('says how much space is missing, and where', async () => {
+    using directory = temporaryDirectory('bench');
+    const refused = run(process.execPath, [MAIN, '--size', '65536', '--dir', directory.path]);
+    await expect(refused).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/needs \d+ MiB in \S+, and there are \d+: give a smaller --size/),
+    });
+    expect(readdirSync(directory.path)).toEqual([]);
+  });
+});
+
+requires(
+  describe,
+  'nbdkit',
+  'nbdcopy',
+  'qemu-nbd',
+  'qemu-img',
+  'ssh',
+  '/usr/sbin/sshd',
+  PLUGIN,
+)('./dev bench --quick', () => {
+  it('measures every path, ends with one line of JSON, and leaves nothing behind', async () => {
+    using directory = temporaryDirectory('bench');
+    const options = ['--quick', '--only', 'dense,huge', '--rtt', '5', '--dir', directory.path];
+    const { stdout } = await run(process.execPath, [MAIN, ...options]);
+    const report = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Report & { quick: boolean };
+
+    expect(report).toMatchObject({
+      quick: true,
+      size_mib: 16,
+      repeat: 1,
+      machine: { cores: expect.any(Number) },
+    });
+    expect(Object.keys(report.workloads)).toEqual(['dense', 'huge']);
+    for (const { paths, full_to_direct, full_to_ssh } of Object.values(report.workloads)) {
+      expect(full_to_direct).toBeGreaterThan(0);
+      expect(full_to_ssh).toBeGreaterThan(0);
+      expect(paths.full.end_to_end_seconds).toBeGreaterThan(0);
+      expect(names(paths.full)).toEqual(
+        expect.arrayContaining(['backup client', 'hub', 'nbdkit', 'node', 'qemu-nbd', 'tunnel worker']),
+      );
+      expect(names(paths.direct)).toEqual(expect.arrayContaining(['nbdcopy', 'nbdkit', 'qemu-nbd']));
+      expect(names(paths.ssh)).toEqual(expect.arrayContaining(['nbdcopy', 'ssh', 'sshd']));
+    }
+    expect(report.lines.map(({ rtt_ms: ms }) => ms)).toEqual([0, 5]);
+    expect(report.huge_to_dense).toBeGreaterThan(0);
+    expect(report.backup_client_peak_mib).toBeGreaterThan(0);
+    expect(report.targets).toHaveLength(4);
+    expect(readdirSync(directory.path)).toEqual([]);
+  }, 120_000);
+});
+
+function names({ processes }: { readonly processes: readonly { readonly name: string }[] }): string[] {
+  return processes.map(({ name }) => name);
+}
