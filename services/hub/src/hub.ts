@@ -8,7 +8,7 @@ import {
   type Logger,
 } from '@sendense/runtime';
 import { keyFingerprint, startTunnelServer, type TunnelServer } from '@sendense/tunnel';
-import { openListener } from './api/listener.js';
+import { openListener, type ApiListener } from './api/listener.js';
 import { buildApi } from './api/server.js';
 import { AuditTrail } from './audit-trail.js';
 import { ownerMark, type HubConfig } from './config.js';
@@ -100,12 +100,7 @@ export async function createHub(
     startedAt: new Date(),
     stopping: stopping.signal,
   };
-  const api = await buildApi(context);
-  acquired.defer('API', () => api.app.close());
-  const listener = acquired.use(
-    'API listener',
-    await openListener({ server: api.server, listen: config.apiListen, tokens: catalog.tokens, log }),
-  );
+  const listener = await startApi(context, acquired);
   acquired.defer('streams of events', () => stopping.abort());
   const owned = acquired.move();
   return {
@@ -116,6 +111,14 @@ export async function createHub(
     context,
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
+}
+
+async function startApi(context: HubContext, acquired: OwnedStack): Promise<ApiListener> {
+  const { config, catalog, log } = context;
+  const { app, server } = await buildApi(context);
+  acquired.defer('API', () => app.close());
+  const listening = openListener({ server, listen: config.apiListen, tokens: catalog.tokens, log });
+  return acquired.use('API listener', await listening);
 }
 
 interface DataPlaneOptions extends Required<HubParts> {

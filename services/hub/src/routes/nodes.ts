@@ -15,7 +15,13 @@ const enrolmentView = ({ name, token, expiresAt }: NodeEnrolment) => ({
   expires_at: expiresAt.toISOString(),
 });
 
-export function nodeRoutes(app: Api, { nodes }: HubContext): void {
+export function nodeRoutes(app: Api, hub: HubContext): void {
+  readRoutes(app, hub);
+  enrolmentRoutes(app, hub);
+  removeRoute(app, hub);
+}
+
+function readRoutes(app: Api, { nodes }: HubContext): void {
   app.get(
     '/api/v1/nodes',
     {
@@ -31,6 +37,23 @@ export function nodeRoutes(app: Api, { nodes }: HubContext): void {
     async () => ({ nodes: (await nodes.list()).map(nodeView) }),
   );
 
+  app.get(
+    '/api/v1/nodes/:name',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags,
+        summary: 'One node; when it is online, with its checks as they are now',
+        security,
+        params: ByName,
+        response: answers({ 200: Node }),
+      },
+    },
+    async ({ params }) => nodeView(await nodes.get(params.name)),
+  );
+}
+
+function enrolmentRoutes(app: Api, { nodes }: HubContext): void {
   app.post(
     '/api/v1/nodes',
     {
@@ -67,22 +90,9 @@ export function nodeRoutes(app: Api, { nodes }: HubContext): void {
     },
     async ({ params }, reply) => reply.status(201).send(enrolmentView(await nodes.issueToken(params.name))),
   );
+}
 
-  app.get(
-    '/api/v1/nodes/:name',
-    {
-      config: { access: 'viewer' },
-      schema: {
-        tags,
-        summary: 'One node; when it is online, with its checks as they are now',
-        security,
-        params: ByName,
-        response: answers({ 200: Node }),
-      },
-    },
-    async ({ params }) => nodeView(await nodes.get(params.name)),
-  );
-
+function removeRoute(app: Api, { nodes }: HubContext): void {
   app.delete(
     '/api/v1/nodes/:name',
     {

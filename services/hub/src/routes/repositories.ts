@@ -8,7 +8,12 @@ import { NewRepository, Repository, repositoryView } from '../schemas/repository
 const tags = ['repositories'];
 const ById = Exactly({ id: Id('`repository_id`') });
 
-export function repositoryRoutes(app: Api, { repositories }: HubContext): void {
+export function repositoryRoutes(app: Api, hub: HubContext): void {
+  readRoutes(app, hub);
+  changeRoutes(app, hub);
+}
+
+function readRoutes(app: Api, { repositories }: HubContext): void {
   app.get(
     '/api/v1/repositories',
     {
@@ -24,6 +29,23 @@ export function repositoryRoutes(app: Api, { repositories }: HubContext): void {
     async () => ({ repositories: (await repositories.list()).map(repositoryView) }),
   );
 
+  app.get(
+    '/api/v1/repositories/:id',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags,
+        summary: 'One repository, looked at now',
+        security,
+        params: ById,
+        response: answers({ 200: Repository }),
+      },
+    },
+    async ({ params }) => repositoryView(await repositories.get(params.id)),
+  );
+}
+
+function changeRoutes(app: Api, { repositories }: HubContext): void {
   app.post(
     '/api/v1/repositories',
     {
@@ -44,21 +66,6 @@ export function repositoryRoutes(app: Api, { repositories }: HubContext): void {
         .header('location', `/api/v1/repositories/${added.record.id}`)
         .send(repositoryView(added));
     },
-  );
-
-  app.get(
-    '/api/v1/repositories/:id',
-    {
-      config: { access: 'viewer' },
-      schema: {
-        tags,
-        summary: 'One repository, looked at now',
-        security,
-        params: ById,
-        response: answers({ 200: Repository }),
-      },
-    },
-    async ({ params }) => repositoryView(await repositories.get(params.id)),
   );
 
   app.delete(

@@ -12,6 +12,7 @@ const ById = Exactly({ id: Id('`vcenter_id`') });
 export function vcenterRoutes(app: Api, hub: HubContext): void {
   readRoutes(app, hub);
   changeRoutes(app, hub);
+  checkRoute(app, hub);
 }
 
 function readRoutes(app: Api, { catalog, vcenters }: HubContext): void {
@@ -99,7 +100,9 @@ function changeRoutes(app: Api, { catalog, vcenters }: HubContext): void {
       return reply.status(204).send(null);
     },
   );
+}
 
+function checkRoute(app: Api, { vcenters }: HubContext): void {
   app.post(
     '/api/v1/vcenters/:id/check',
     {

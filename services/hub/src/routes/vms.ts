@@ -10,7 +10,12 @@ import { NewProtectedVm, ProtectedVm, protectedVmView, VmPage, VmsQuery } from '
 const tags = ['vms'];
 const ById = Exactly({ context_id: Id('`context_id`') });
 
-export function vmRoutes(app: Api, { catalog, vcenters }: HubContext): void {
+export function vmRoutes(app: Api, hub: HubContext): void {
+  readRoutes(app, hub);
+  changeRoutes(app, hub);
+}
+
+function readRoutes(app: Api, { catalog }: HubContext): void {
   app.get(
     '/api/v1/vms',
     {
@@ -30,6 +35,23 @@ export function vmRoutes(app: Api, { catalog, vcenters }: HubContext): void {
     },
   );
 
+  app.get(
+    '/api/v1/vms/:context_id',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags,
+        summary: 'One protected VM',
+        security,
+        params: ById,
+        response: answers({ 200: ProtectedVm }),
+      },
+    },
+    async ({ params }) => protectedVmView(await catalog.vms.get(params.context_id)),
+  );
+}
+
+function changeRoutes(app: Api, { catalog, vcenters }: HubContext): void {
   app.post(
     '/api/v1/vms',
     {
@@ -53,21 +75,6 @@ export function vmRoutes(app: Api, { catalog, vcenters }: HubContext): void {
       request.subjectId = vm.contextId;
       return reply.status(201).header('location', `/api/v1/vms/${vm.contextId}`).send(protectedVmView(vm));
     },
-  );
-
-  app.get(
-    '/api/v1/vms/:context_id',
-    {
-      config: { access: 'viewer' },
-      schema: {
-        tags,
-        summary: 'One protected VM',
-        security,
-        params: ById,
-        response: answers({ 200: ProtectedVm }),
-      },
-    },
-    async ({ params }) => protectedVmView(await catalog.vms.get(params.context_id)),
   );
 
   app.delete(
