@@ -80,14 +80,18 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
   });
 
   it('reads what is in use by change tracking, by block status where there is none, and never more', async () => {
-    const on = await stage.lab.createVm({ name: 'tracked', disks: [{ sizeBytes: 64 * MIB }] });
+    const on = await stage.lab.createVm({
+      name: 'tracked',
+      disks: [{ sizeBytes: 64 * MIB }],
+      changeTrackingEnabled: true,
+    });
     const off = await stage.lab.createVm({
       name: 'untracked',
       disks: [{ sizeBytes: 64 * MIB }],
       changeTrackingSupported: false,
     });
     for (const [vm, source, outcome] of [
-      [on, 'allocated_areas', 'enabled_now'],
+      [on, 'allocated_areas', 'already_enabled'],
       [off, 'block_status', 'not_supported'],
     ] as const) {
       await stage.lab.guestWrite(vm.moref, 2000, { offset: 3 * MIB, random: vm.name, length: 2 * MIB });
@@ -111,6 +115,7 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
     const vm = await stage.lab.createVm({
       name: 'incremental',
       disks: [{ sizeBytes: 64 * MIB + 512 }, { sizeBytes: 16 * MIB, controller: 'scsi1' }],
+      changeTrackingEnabled: true,
     });
     const [first, second] = vm.disks.map(({ key }) => key) as [number, number];
     for (const key of [first, second])
@@ -218,7 +223,11 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
   });
 
   it('needs no more memory for a larger disk', async () => {
-    const vm = await stage.lab.createVm({ name: 'large', disks: [{ sizeBytes: 2 ** 40 }] });
+    const vm = await stage.lab.createVm({
+      name: 'large',
+      disks: [{ sizeBytes: 2 ** 40 }],
+      changeTrackingEnabled: true,
+    });
     await stage.lab.guestWrite(vm.moref, 2000, { offset: 2 ** 39, random: 'far away', length: 8 * MIB });
     await using targets = await stage.serve(vm);
     const run = await backUpByHand(stage, {

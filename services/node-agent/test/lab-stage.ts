@@ -1,5 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -46,6 +47,8 @@ export interface Targets extends AsyncDisposable {
 export async function startStage(): Promise<Stage> {
   const folder = temporaryDirectory('stage');
   const lab = await startLab({ directory: join(folder.path, 'lab'), keepFrozenImages: true });
+  const temporary = join(folder.path, 'tmp');
+  mkdirSync(temporary);
   const qemuImg = new QemuImg({});
   let images = 0;
   return {
@@ -53,6 +56,7 @@ export async function startStage(): Promise<Stage> {
     folder: folder.path,
     environment: {
       ...lab.vddkEnvironment,
+      TMPDIR: temporary,
       SENDENSE_VDDK_LIBDIR: lab.vddkLibdir,
       ...(process.env['SENDENSE_NBDKIT_VDDK_PLUGIN']
         ? { SENDENSE_NBDKIT_VDDK_PLUGIN: process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] }
@@ -204,8 +208,11 @@ export function eventsOf<K extends Kind>(events: readonly JobEvent[], kind: K): 
   return events.flatMap(({ event }) => (event?.$case === kind ? [event.value as ValueOf<K>] : []));
 }
 
-/** Processes that run a command whose line holds this text. */
-export async function processesWith(text: string): Promise<string[]> {
+/** The processes of this stage whose command line holds this text. Tests of others run at the same time. */
+export async function processesOf(stage: Stage, text: string): Promise<number[]> {
   const { stdout } = await run('ps', ['-eo', 'pid,args']);
-  return stdout.split('\n').filter((line) => line.includes(text) && !line.includes('ps -eo'));
+  return stdout
+    .split('\n')
+    .filter((line) => line.includes(text) && line.includes(stage.folder))
+    .map((line) => Number.parseInt(line, 10));
 }

@@ -26,13 +26,16 @@ export interface ByHandOptions extends VmwareOptions {
   readonly parallelDisks: number;
   readonly rateLimit: number;
   readonly json?: boolean;
+  readonly verbose?: boolean;
 }
 
 /** One backup straight to NBD targets, shown on the terminal. */
 export async function backUpByHand(options: ByHandOptions, env: NodeJS.ProcessEnv): Promise<void> {
   const vddk = readVddkConfig(env);
   const vcenter = await readCredentials(options);
-  const log = createLogger({ service: 'sendense-backup-client', level: 'warn' });
+  // What matters is an event; the log is for whoever looks for the reason.
+  const level = options.verbose ? 'debug' : 'silent';
+  const log = createLogger({ service: 'sendense-backup-client', level });
   using stop = stopOnSignals();
   await using owned = new OwnedStack(log);
   const vm = await findVmByPath(vcenter, options.vmwarePath, log, stop.signal);

@@ -1,5 +1,4 @@
 import type { ChangeTracking, JobFinished } from '@sendense/contracts';
-import { SendenseError } from '@sendense/core';
 import {
   BlockHashWriter,
   BufferPool,
@@ -22,6 +21,7 @@ import { rootCause } from './root-cause.js';
 import { snapshotDisk, type BackupSnapshot } from './snapshot.js';
 import { openSource, type DiskSource } from './source.js';
 import type { DiskSpec, JobSpec } from './spec.js';
+import { openTargets, requireSize } from './targets.js';
 
 /**
  * What bounds the memory of a job, whatever its disks: pieces in flight between reading and the hub's answer. At 50 ms of
@@ -80,7 +80,7 @@ async function copyOneDisk(
   const source = await openSource({ spec, vcenter, snapshot, found, log }, owned, signal);
   try {
     const targets = await openTargets(delivery, disk, owned, log, signal);
-    for (const client of [source.client, ...targets]) requireSize(disk, client);
+    requireSize(disk, source.client);
     const extents = await findExtents(
       { ...context, snapshotMoref: snapshot.moref, disk, found, source: source.client },
       signal,
@@ -102,32 +102,6 @@ async function copyOneDisk(
   } catch (error) {
     throw await rootCause(error, { source, delivery }, signal);
   }
-}
-
-async function openTargets(
-  delivery: DeliveryRoute,
-  { target }: DiskSpec,
-  owned: OwnedStack,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<NbdClient[]> {
-  const connect = async (_: unknown, number: number) =>
-    owned.use(`NBD connection ${number + 1}`, await delivery.connect(target, number, log, signal));
-  const opened = await Promise.allSettled(Array.from({ length: target.connections }, connect));
-  return opened.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
-}
-
-/** @throws `disk_size_mismatch`, also when a target cannot be written */
-function requireSize(disk: DiskSpec, client: NbdClient): void {
-  if (client.export.sizeBytes === disk.capacityBytes) return;
-  throw new SendenseError(
-    'disk_size_mismatch',
-    `disk ${disk.key} has ${disk.capacityBytes} bytes, but the NBD export '${client.exportName}' has ${client.export.sizeBytes}: nothing was copied`,
-    { context: { disk_key: disk.key } },
-  );
 }
 
 function announce(ports: JobPorts, disk: DiskSpec, found: FoundExtents): void {

@@ -10,6 +10,7 @@ import { findVm, requireSameDisks } from './inventory.js';
 import { withSnapshot } from './snapshot.js';
 import type { JobPhase, JobSpec } from './spec.js';
 import { sweepBeforeBackup } from './sweep-before.js';
+import { requireTargets } from './targets.js';
 
 export interface JobPorts {
   readonly log: Logger;
@@ -38,6 +39,7 @@ async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Prom
   const vcenter = owned.use('vCenter session', await connectVSphere({ ...spec.vcenter, log, signal }));
   const vm = await findVm(vcenter, spec);
   requireSameDisks(spec, vm);
+  await requireTargets(spec, delivery, log, signal);
   const foreignSnapshots = await sweepBeforeBackup(vcenter, spec, ports);
   throwIfAborted(signal);
   const tracking = await prepareChangeTracking(vcenter, vm, spec, ports, signal);

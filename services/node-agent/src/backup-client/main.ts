@@ -30,6 +30,7 @@ addVmwareOptions(program.command('backup').description('back up one VM by hand, 
   .option('--parallel-disks <n>', 'disks copied at the same time', parse.count, 4)
   .option('--rate-limit <bytes>', 'bytes per second for all disks together; 0 is unlimited', parse.bytes, 0)
   .option('--json', 'every event as a line of JSON on standard output')
+  .option('--verbose', 'the log on standard error')
   .addHelpText('after', BACKUP_EXAMPLES)
   .action((options: ByHandOptions) => backUpByHand(options, process.env));
 

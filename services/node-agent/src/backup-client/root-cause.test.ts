@@ -37,7 +37,11 @@ describe('why a copy broke off', () => {
     const failed = new SendenseError('nbd_read_failed', 'reading 64 KiB at 0 failed', {
       context: { disk_key: 2000 },
     });
-    const cause = await rootCause(failed, suspects({ said: 'NFC error 5' }), running);
+    const cause = await rootCause(
+      failed,
+      suspects({ said: 'nbdkit: error: command 51: NFC error 5; nbdkit: error: command 52: NFC error 5' }),
+      running,
+    );
     expect(cause).toMatchObject({
       code: 'nbd_read_failed',
       message: 'reading 64 KiB at 0 failed: NFC error 5',

@@ -52,8 +52,13 @@ async function appearing(
   return cause;
 }
 
-function withNbdkitsWords(error: SendenseError, said: string): SendenseError {
-  if (said === '') return error;
+/** Each of the many reads in flight has failed for the same reason, and nbdkit numbers them. */
+function withNbdkitsWords(error: SendenseError, tail: string): SendenseError {
+  const said = new Set(
+    tail.split('; ').map((line) => line.replace(/^nbdkit: (?:error: )?(?:command \d+: )?/, '')),
+  );
+  said.delete('');
+  if (said.size === 0) return error;
   const { code, message, context, retryable } = error;
-  return new SendenseError(code, `${message}: ${said}`, { context, retryable, cause: error });
+  return new SendenseError(code, `${message}: ${[...said].join('; ')}`, { context, retryable, cause: error });
 }

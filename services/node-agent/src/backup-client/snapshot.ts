@@ -1,13 +1,15 @@
-import { printable, SendenseError, toSendenseError } from '@sendense/core';
-import { delay, type Logger } from '@sendense/runtime';
+import { printable, SendenseError, toSendenseError, type ErrorCode } from '@sendense/core';
+import { delay } from '@sendense/runtime';
 import type { SnapshotDisk, VSphereSession } from '@sendense/vsphere';
-import { isOfJob, snapshotDescription, snapshotName } from '../snapshots/ownership.js';
-import { removeSnapshots } from '../snapshots/sweep.js';
+import { snapshotDescription, snapshotName } from '../snapshots/ownership.js';
+import { removeJobSnapshot } from '../snapshots/remove-job-snapshot.js';
 import type { JobPorts } from './job.js';
 import type { JobSpec } from './spec.js';
 
 /** Consolidating what a busy guest wrote meanwhile takes long; giving up earlier would only leave the snapshot there. */
 export const REMOVE_DEADLINE_MS = 4 * 60 * 60_000;
+/** How long a snapshot is waited for whose creation was not answered. */
+const TAKE_BACK_MS = 5000;
 const REMOVE_TRIES = 3;
 const REMOVE_PAUSE_MS = 1000;
 
@@ -52,26 +54,40 @@ export async function withSnapshot<T>(
 type Created = Awaited<ReturnType<VSphereSession['createSnapshot']>>;
 
 async function create(context: SnapshotContext, signal: AbortSignal): Promise<Created> {
-  const { vcenter, spec, ports } = context;
+  const { vcenter, spec } = context;
   const name = snapshotName(spec.jobId);
   const description = snapshotDescription(spec.jobId, spec.nodeName);
   try {
     return await vcenter.createSnapshot(spec.vm.moref, { name, description, quiesce: spec.quiesce }, signal);
   } catch (error) {
-    // The answer may be what was lost, not the snapshot.
-    await removeOwn(vcenter, spec, ports.log);
+    await takeBack(context, toSendenseError(error));
     throw error;
   }
 }
 
-async function removeOwn(vcenter: VSphereSession, { jobId, vm }: JobSpec, log: Logger): Promise<void> {
-  try {
-    const swept = await removeSnapshots(vcenter, vm.moref, (found) => isOfJob(found, jobId), log);
-    for (const { error } of swept) if (error) throw error;
-  } catch (error) {
-    const { code, message } = toSendenseError(error);
-    log.warn({ code, error: message }, 'cannot tell whether a snapshot was left behind');
-  }
+/** After these vCenter has said that there is no snapshot, or the vSphere client has taken it back. */
+const NO_SNAPSHOT: readonly ErrorCode[] = [
+  'snapshot_create_failed',
+  'vm_not_found',
+  'cancelled',
+  'vcenter_fault',
+];
+
+/** When it was the answer that was lost, the snapshot is there all the same, or will be in a moment. */
+async function takeBack({ vcenter, spec, ports }: SnapshotContext, error: SendenseError): Promise<void> {
+  if (NO_SNAPSHOT.includes(error.code)) return;
+  const { failure } = await removeJobSnapshot({
+    jobId: spec.jobId,
+    vmMoref: spec.vm.moref,
+    mayAppear: true,
+    patienceMs: TAKE_BACK_MS,
+    withSession: (work) => work(vcenter),
+    log: ports.log,
+  });
+  if (!failure) return;
+  const { code, message, context } = failure;
+  ports.log.warn({ code, error: message }, 'cannot tell whether a snapshot was left behind');
+  ports.emit({ $case: 'warning', value: { code: 'snapshot_remove_failed', message, context } });
 }
 
 function announce(
