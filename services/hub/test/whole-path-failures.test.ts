@@ -77,6 +77,13 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
     await all.startNode();
   });
 
+  it('ends clearly when the tunnel is cut, and works again once it is back', async () => {
+    const { backup_id: id } = await flowing();
+    await all.hub.hub.context.tunnel.disconnectNode(Constellation.nodeName, 'cut by the test');
+    const ended = await all.end(id);
+    expect(ended).toMatchObject({ state: 'failed', error: { code: 'tunnel_lost' } });
+  });
+
   it('fails with what vCenter said when the snapshot cannot be taken', async () => {
     all.lab.setFault({
       operation: 'CreateSnapshot_Task',
