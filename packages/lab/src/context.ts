@@ -35,11 +35,11 @@ export class VmLocks {
 
 /** The records of changed block tracking, each opened once, when it is first needed. */
 export class ChangeLogs {
-  readonly #logs = new Map<string, Promise<ChangeLog>>();
+  readonly #logs = new Map<string, ChangeLog>();
 
   constructor(private readonly directory: string) {}
 
-  async of(tracking: TrackingState): Promise<ChangeLog> {
+  of(tracking: TrackingState): ChangeLog {
     const known = this.#logs.get(tracking.id);
     if (known) return known;
     const log = ChangeLog.open(this.directory, trackingFileName(tracking.id));
@@ -47,8 +47,8 @@ export class ChangeLogs {
     return log;
   }
 
-  async close(): Promise<void> {
-    for (const log of this.#logs.values()) await (await log).close();
+  close(): void {
+    for (const log of this.#logs.values()) log.close();
     this.#logs.clear();
   }
 }

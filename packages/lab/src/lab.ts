@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildInfo, lockDirectory, OwnedStack, silentLogger, writeFileAtomically } from '@sendense/runtime';
+import { buildInfo, lockDirectory, OwnedStack, silentLogger } from '@sendense/runtime';
 import { loadCertificate } from './certificate.js';
 import { ChangeLogs, VmLocks, type LabContext } from './context.js';
 import { Faults } from './faults.js';
@@ -13,6 +13,7 @@ import { LayerStore } from './storage/layer-store.js';
 import type { Lab, LabOptions } from './types.js';
 import { VddkDirectory } from './vddk/directory.js';
 import { VimServer } from './vim-server.js';
+import { replaceFile } from './replace-file.js';
 
 /** Where `make` puts the stand-in library, laid out as a VDDK distribution. */
 const VDDK_LIBDIR = fileURLToPath(new URL('../../native/build/vddk', import.meta.url));
@@ -31,10 +32,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const file = await StateFile.open(directory, emptyState);
   const { state } = file;
   const layers = new LayerStore(join(directory, 'layers'), () => state.nextLayer++);
-  await layers.prepare();
-  owned.defer('layers', async () => layers.close());
+  owned.defer('layers', () => layers.close());
   const changeLogs = new ChangeLogs(join(directory, 'changes'));
-  owned.defer('change logs', async () => changeLogs.close());
+  owned.defer('change logs', () => changeLogs.close());
   const vddk = await VddkDirectory.open(join(directory, 'vddk'));
   owned.defer('VDDK directory', () => vddk.close());
   const context: LabContext = {
@@ -92,6 +92,6 @@ async function settlePassword(path: string, given: string | undefined): Promise<
     // The first start.
   }
   const password = given ?? kept ?? randomBytes(12).toString('base64url');
-  if (password !== kept) await writeFileAtomically(path, `${password}\n`, 0o600);
+  if (password !== kept) await replaceFile(path, `${password}\n`, 0o600);
   return password;
 }

@@ -4,7 +4,7 @@ import type { Faults } from './faults.js';
 import { describeDisk, describeSnapshot, describeVm } from './model/describe.js';
 import { findSnapshot, findVm } from './model/inventory.js';
 import { consolidate } from './operations/consolidation.js';
-import { addDisk, findDisk, growDisk, removeDisk } from './operations/disks.js';
+import { addDisk, growDisk, removeDisk } from './operations/disks.js';
 import { guestWrite } from './operations/guest-writes.js';
 import { diskImage } from './operations/images.js';
 import { createSnapshot, removeSnapshot, revertToSnapshot } from './operations/snapshots.js';
@@ -98,9 +98,8 @@ export class RunningLab implements Lab {
 
   async guestWrite(vm: string, diskKey: number, write: GuestWrite | readonly GuestWrite[]): Promise<void> {
     const found = this.#vm(vm);
-    const disk = findDisk(found, diskKey);
     const writes: readonly GuestWrite[] = Array.isArray(write) ? write : [write];
-    for (const one of writes) await guestWrite(this.context, found, disk, one);
+    for (const one of writes) await guestWrite(this.context, found, diskKey, one);
   }
 
   async diskImage(

@@ -160,14 +160,13 @@ export class VimServer implements AsyncDisposable {
       const call = readCall(await readBody(request));
       this.#service.operations[call.method] = (this.#service.operations[call.method] ?? 0) + 1;
       const faults = this.#service.strike(call.method, call.target, wholeNumber(call.arguments, 'deviceKey'));
-      const here = faults.filter((fault) => !strikesTask(call.method, fault));
-      const refused = await strikeCall(here, call.target, signal);
+      const refused = await strikeCall(call, faults, signal);
       if (refused !== undefined) {
         response.writeHead(refused, { 'content-type': 'text/plain' }).end('the lab was told to answer so\n');
         return;
       }
       body = await this.#answer(call, faults, request, headers, signal);
-      if (here.some(({ drop }) => drop === 'after')) throw new HangUp();
+      if (faults.some(({ drop }) => drop === 'after')) throw new HangUp();
     } catch (error) {
       if (error instanceof HangUp) throw error;
       status = 500;
@@ -257,15 +256,18 @@ function cookieOf(request: IncomingMessage): string | undefined {
  * @throws VimFault · HangUp
  */
 async function strikeCall(
+  { method, target }: SoapCall,
   faults: readonly LabFault[],
-  target: Reference,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  for (const { delayMs, drop, httpStatus, fault, message } of faults) {
-    if (delayMs !== undefined) await delay(delayMs, signal);
-    if (drop === 'before' || drop === true) throw new HangUp();
-    if (httpStatus !== undefined) return httpStatus;
-    if (fault !== undefined) throw orderedFault(fault, message, { target, task: 'task-0' });
+  for (const fault of faults) {
+    const inTask = strikesTask(method, fault);
+    if (fault.delayMs !== undefined && !inTask) await delay(fault.delayMs, signal);
+    if (fault.drop === 'before' || fault.drop === true) throw new HangUp();
+    if (fault.httpStatus !== undefined) return fault.httpStatus;
+    if (fault.fault !== undefined && !inTask) {
+      throw orderedFault(fault.fault, fault.message, { target, task: 'task-0' });
+    }
   }
   return undefined;
 }

@@ -1,4 +1,5 @@
-import { request } from 'node:https';
+import { Agent, request } from 'node:https';
+import { delay } from '@sendense/runtime';
 import { child, children, parseXml, type XmlElement } from '../src/soap/xml.js';
 import type { Lab } from '../src/index.js';
 
@@ -21,6 +22,7 @@ export const refer = (name: string, type: string, moref: string) =>
 /** A bare client of the lab's API, to look at what goes over the wire. */
 export class SoapClient {
   cookie: string | undefined;
+  readonly #agent = new Agent({ keepAlive: true, rejectUnauthorized: false });
 
   constructor(private readonly lab: Lab) {}
 
@@ -88,9 +90,7 @@ export class SoapClient {
       if (state === 'success' || state === 'error') {
         return { state, result: child(info, 'result')?.text, error: error && child(error, 'fault')?.xsiType };
       }
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+      await delay(5);
     }
   }
 
@@ -102,7 +102,7 @@ export class SoapClient {
         ...(this.cookie === undefined ? {} : { cookie: this.cookie }),
       };
       const call = request(
-        { host, port, path: '/sdk', method: 'POST', headers, rejectUnauthorized: false, agent: false },
+        { host, port, path: '/sdk', method: 'POST', headers, agent: this.#agent },
         (response) => {
           let text = '';
           response.setEncoding('utf8').on('data', (chunk: string) => {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SendenseError } from '@sendense/core';
-import { writeFileAtomically } from '@sendense/runtime';
 import type { ControllerKind, DiskBacking, DiskMode, PowerState, ToolsState } from '../types.js';
+import { replaceFile } from '../replace-file.js';
 
 /** Changed block tracking of one disk. A changeId is `id/epoch`: what changed after it was written in a later epoch. */
 export interface TrackingState {
@@ -172,7 +172,7 @@ export class StateFile {
   async #write(): Promise<void> {
     do {
       this.#again = false;
-      await writeFileAtomically(this.path, `${JSON.stringify(this.state, undefined, 1)}\n`);
+      await replaceFile(this.path, `${JSON.stringify(this.state, undefined, 1)}\n`);
     } while (this.#again);
   }
 }

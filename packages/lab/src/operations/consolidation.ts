@@ -24,13 +24,13 @@ export async function deleteDisposable(context: LabContext, vm: VmState): Promis
     if (fileName === undefined || !vmdk) return;
     delete vm.vmdks[fileName];
     await context.file.save();
-    await discardLayers(context, vmdk.layers);
+    discardLayers(context, vmdk.layers);
   }
 }
 
 /** Removes the files of layers that no VMDK has any more, but for those of kept images. */
-export async function discardLayers(context: LabContext, layers: readonly string[]): Promise<void> {
-  for (const layer of layers) if (!isKept(context, layer)) await context.layers.discard(layer);
+export function discardLayers(context: LabContext, layers: readonly string[]): void {
+  for (const layer of layers) if (!isKept(context, layer)) context.layers.discard(layer);
 }
 
 function isKept(context: LabContext, layer: string): boolean {
@@ -59,12 +59,12 @@ async function commitLayer(
 ): Promise<void> {
   const vmdk = vm.vmdks[fileName];
   if (!vmdk?.layers.includes(from)) return;
-  const [target, source] = [await context.layers.get(into), await context.layers.get(from)];
-  await target.grow(source.sizeBytes);
-  const delta = await context.layers.chain([from], source.sizeBytes);
-  await delta.copyInto(await context.layers.chain([into], source.sizeBytes));
+  const [target, source] = [context.layers.get(into), context.layers.get(from)];
+  target.grow(source.sizeBytes);
+  const delta = context.layers.chain([from], source.sizeBytes);
+  await delta.copyInto(context.layers.chain([into], source.sizeBytes));
   vmdk.layers = vmdk.layers.filter((layer) => layer !== from);
   await publishSnapshots(context, vm);
   await context.file.save();
-  await context.layers.discard(from);
+  context.layers.discard(from);
 }

@@ -13,9 +13,9 @@ import { deleteDisposable } from './consolidation.js';
 export async function addDisk(context: LabContext, vm: VmState, spec: DiskSpec): Promise<DiskState> {
   return context.locks.run(vm, async () => {
     const disk = makeDisk(vm, spec, newDiskUuid(), newBaseName(vm));
-    const layer = await context.layers.create(disk.sizeBytes);
+    const layer = context.layers.create(disk.sizeBytes);
     // A thick disk has all of its blocks from the start, and they read as zeros.
-    if (!disk.thin) await layer.map.set(0, grainsOf(disk.sizeBytes), ZERO);
+    if (!disk.thin) layer.map.set(0, grainsOf(disk.sizeBytes), ZERO);
     vm.vmdks[disk.fileName] = { layers: [layer.id] };
     vm.disks.push(disk);
     vm.disks.sort((a, b) => a.key - b.key);
@@ -64,10 +64,10 @@ export async function growDisk(
     }
     const top = vm.vmdks[disk.fileName]?.layers.at(-1);
     if (top !== undefined) {
-      const layer = await context.layers.get(top);
+      const layer = context.layers.get(top);
       const before = grainsOf(disk.sizeBytes);
-      await layer.grow(sizeBytes);
-      if (!disk.thin) await layer.map.set(before, grainsOf(sizeBytes) - before, ZERO);
+      layer.grow(sizeBytes);
+      if (!disk.thin) layer.map.set(before, grainsOf(sizeBytes) - before, ZERO);
     }
     disk.sizeBytes = sizeBytes;
     await context.file.save();

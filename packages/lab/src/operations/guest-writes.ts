@@ -1,11 +1,15 @@
 import { createCipheriv, createHash, type Cipheriv } from 'node:crypto';
+import { readSync } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SendenseError, splitExtents, type Extent } from '@sendense/core';
 import { runCommand } from '@sendense/runtime';
 import type { LabContext } from '../context.js';
-import type { DiskState, VmState } from '../model/state.js';
+import type { VmState } from '../model/state.js';
 import { layersOf } from '../model/vmdks.js';
+import type { Chain } from '../storage/chain.js';
 import type { GuestWrite } from '../types.js';
+import { findDisk } from './disks.js';
 import { recordChange } from './tracking.js';
 
 const PIECE_BYTES = 1 << 20;
@@ -19,22 +23,22 @@ const PIECE_BYTES = 1 << 20;
 export async function guestWrite(
   context: LabContext,
   vm: VmState,
-  disk: DiskState,
+  diskKey: number,
   write: GuestWrite,
 ): Promise<void> {
   if ('data' in write) {
     const { data, offset } = write;
-    await writePieces(context, vm, disk, [{ offset, length: data.length }], async (piece) =>
+    await writePieces(context, vm, diskKey, [{ offset, length: data.length }], (piece) =>
       data.subarray(piece.offset - offset, piece.offset - offset + piece.length),
     );
   } else if ('zeros' in write) {
-    await writeZeros(context, vm, disk, { offset: write.offset, length: write.zeros });
+    await writeZeros(context, vm, diskKey, { offset: write.offset, length: write.zeros });
   } else if ('random' in write) {
     const stream = keyStream(write.random);
     const extent = { offset: write.offset, length: write.length };
-    await writePieces(context, vm, disk, [extent], async ({ length }) => stream.update(Buffer.alloc(length)));
+    await writePieces(context, vm, diskKey, [extent], ({ length }) => stream.update(Buffer.alloc(length)));
   } else {
-    await writeFile(context, vm, disk, write);
+    await writeFile(context, vm, diskKey, write);
   }
 }
 
@@ -47,26 +51,32 @@ function keyStream(seed: string): Cipheriv {
 async function writePieces(
   context: LabContext,
   vm: VmState,
-  disk: DiskState,
+  diskKey: number,
   extents: readonly Extent[],
-  content: (piece: Extent) => Promise<Uint8Array>,
+  content: (piece: Extent) => Uint8Array,
 ): Promise<void> {
-  for (const extent of extents) checkExtent(vm, disk, extent);
+  for (const extent of extents) checkExtent(vm, diskKey, extent);
   for (const piece of splitExtents(extents, PIECE_BYTES)) {
-    const data = await content(piece);
+    const data = content(piece);
     await context.locks.run(vm, async () => {
-      await recordChange(context, disk, piece);
-      const chain = await context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
-      await chain.write(piece.offset, data);
+      const chain = writableChain(context, vm, diskKey, piece);
+      chain.write(piece.offset, data);
     });
+    await nextTurn();
   }
 }
 
-async function writeZeros(context: LabContext, vm: VmState, disk: DiskState, extent: Extent): Promise<void> {
-  checkExtent(vm, disk, extent);
+/** What the disk consists of at this moment, once the change is recorded. The caller holds the VM's lock. */
+function writableChain(context: LabContext, vm: VmState, diskKey: number, extent: Extent): Chain {
+  const disk = findDisk(vm, diskKey);
+  recordChange(context, disk, extent);
+  return context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
+}
+
+async function writeZeros(context: LabContext, vm: VmState, diskKey: number, extent: Extent): Promise<void> {
+  checkExtent(vm, diskKey, extent);
   await context.locks.run(vm, async () => {
-    await recordChange(context, disk, extent);
-    const chain = await context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
+    const chain = writableChain(context, vm, diskKey, extent);
     await chain.zero(extent.offset, extent.length);
   });
 }
@@ -74,23 +84,23 @@ async function writeZeros(context: LabContext, vm: VmState, disk: DiskState, ext
 async function writeFile(
   context: LabContext,
   vm: VmState,
-  disk: DiskState,
+  diskKey: number,
   write: { readonly offset: number; readonly fromFile: string; readonly sparse?: boolean },
 ): Promise<void> {
   const { offset, fromFile, sparse = true } = write;
   const { size } = await stat(fromFile);
-  checkExtent(vm, disk, { offset, length: size });
+  checkExtent(vm, diskKey, { offset, length: size });
   const { data, holes } = await fileExtents(fromFile, size);
   await using file = await open(fromFile, 'r');
   const shifted = data.map((extent) => ({ offset: extent.offset + offset, length: extent.length }));
-  await writePieces(context, vm, disk, shifted, async (piece) => {
+  await writePieces(context, vm, diskKey, shifted, (piece) => {
     const content = Buffer.alloc(piece.length);
-    await file.read(content, 0, piece.length, piece.offset - offset);
+    readSync(file.fd, content, 0, piece.length, piece.offset - offset);
     return content;
   });
   if (sparse) return;
   for (const hole of holes)
-    await writeZeros(context, vm, disk, { offset: hole.offset + offset, length: hole.length });
+    await writeZeros(context, vm, diskKey, { offset: hole.offset + offset, length: hole.length });
 }
 
 /** Node cannot ask a file for its holes (SEEK_HOLE); qemu-img can. */
@@ -111,7 +121,8 @@ async function fileExtents(path: string, sizeBytes: number): Promise<{ data: Ext
   return { data, holes };
 }
 
-function checkExtent(vm: VmState, disk: DiskState, { offset, length }: Extent): void {
+function checkExtent(vm: VmState, diskKey: number, { offset, length }: Extent): void {
+  const disk = findDisk(vm, diskKey);
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
     throw new SendenseError(
       'invalid_argument',

@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { access, mkdir, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SendenseError } from '@sendense/core';
@@ -72,10 +73,10 @@ async function makeImage(
   await mkdir(join(context.directory, 'images'), { recursive: true });
   await using file = await open(`${path}.partial`, 'w');
   await file.truncate(sizeBytes);
-  const chain = await context.layers.chain(layers, sizeBytes);
+  const chain = context.layers.chain(layers, sizeBytes);
   await chain.copyInto({
-    write: async (offset, data) => {
-      await file.write(data, 0, data.length, offset);
+    write: (offset, data) => {
+      writeSync(file.fd, data, 0, data.length, offset);
     },
     zero: async () => {},
   });

@@ -8,22 +8,15 @@ export async function publishSnapshot(
   vm: VmState,
   snapshot: SnapshotState,
 ): Promise<void> {
-  const disks = await Promise.all(
-    snapshot.disks.map(async (disk) => ({
-      key: disk.key,
-      sizeBytes: disk.sizeBytes,
-      uuid: disk.uuid,
-      fileName: disk.fileName,
-      layers: await Promise.all(
-        layersOf(vm, disk.fileName)
-          .toReversed()
-          .map(async (id) => ({
-            sizeBytes: (await context.layers.get(id)).sizeBytes,
-            ...context.layers.paths(id),
-          })),
-      ),
-    })),
-  );
+  const disks = snapshot.disks.map((disk) => ({
+    key: disk.key,
+    sizeBytes: disk.sizeBytes,
+    uuid: disk.uuid,
+    fileName: disk.fileName,
+    layers: layersOf(vm, disk.fileName)
+      .toReversed()
+      .map((id) => ({ sizeBytes: context.layers.get(id).sizeBytes, ...context.layers.paths(id) })),
+  }));
   await context.vddk.publishSnapshot(vm.moref, snapshot.moref, disks);
 }
 

@@ -23,7 +23,6 @@ export async function createSnapshot(
   const { state } = context;
   return context.locks.run(vm, async () => {
     const frozen = vm.disks.filter((disk) => inSnapshots(disk));
-    const deltas = await Promise.all(frozen.map(async (disk) => context.layers.create(disk.sizeBytes)));
     const snapshot: SnapshotState = {
       ...wanted,
       moref: newMoref(state, 'snapshot'),
@@ -34,10 +33,10 @@ export async function createSnapshot(
       disks: frozen.map((disk) => describe(disk)),
       otherDisks: vm.disks.filter((disk) => !inSnapshots(disk)).map((disk) => structuredClone(disk)),
     };
-    for (const [index, disk] of frozen.entries()) startDelta(vm, disk, deltas[index]?.id ?? '');
+    for (const disk of frozen) startDelta(context, vm, disk);
     vm.snapshots.push(snapshot);
     vm.currentSnapshot = snapshot.moref;
-    await finishEpochs(context, vm);
+    finishEpochs(context, vm);
     startTracking(vm);
     historyOf(context, vm).created++;
     if (context.keepFrozenImages) keepImages(context, vm, snapshot);
@@ -53,16 +52,16 @@ function describe(disk: DiskState): SnapshotDiskState {
 }
 
 /** From now on the guest writes into a new file. */
-function startDelta(vm: VmState, disk: DiskState, layer: string): void {
+function startDelta(context: LabContext, vm: VmState, disk: DiskState): void {
   const fileName = newDeltaName(vm, disk.fileName);
-  vm.vmdks[fileName] = { parent: disk.fileName, layers: [layer] };
+  vm.vmdks[fileName] = { parent: disk.fileName, layers: [context.layers.create(disk.sizeBytes).id] };
   disk.fileName = fileName;
 }
 
-async function finishEpochs(context: LabContext, vm: VmState): Promise<void> {
+function finishEpochs(context: LabContext, vm: VmState): void {
   for (const { tracking } of vm.disks) {
     if (!tracking) continue;
-    await (await context.changeLogs.of(tracking)).finish(tracking.epoch);
+    context.changeLogs.of(tracking).finish(tracking.epoch);
     tracking.epoch++;
   }
 }
@@ -140,7 +139,7 @@ export async function revertToSnapshot(
     const disks: DiskState[] = [];
     for (const frozen of snapshot.disks) {
       const { changeId: _changeId, ...disk } = structuredClone(frozen);
-      startDelta(vm, disk, (await context.layers.create(disk.sizeBytes)).id);
+      startDelta(context, vm, disk);
       disks.push(disk);
     }
     vm.disks = [...disks, ...others].sort((a, b) => a.key - b.key);

@@ -37,29 +37,27 @@ export function enableTracking(vm: VmState, enabled: boolean): void {
 }
 
 /** What a disk's guest is about to write belongs to the current epoch. */
-export async function recordChange(context: LabContext, disk: DiskState, extent: Extent): Promise<void> {
+export function recordChange(context: LabContext, disk: DiskState, extent: Extent): void {
   if (!disk.tracking) return;
-  const log = await context.changeLogs.of(disk.tracking);
-  await log.record(disk.tracking.epoch, extent);
+  context.changeLogs.of(disk.tracking).record(disk.tracking.epoch, extent);
 }
 
 /** What was written after the end of epoch `after`, up to the end of the tracking's own. */
-export async function changedSince(
+export function changedSince(
   context: LabContext,
   tracking: TrackingState,
   after: number,
   sizeBytes: number,
-): Promise<Extent[]> {
-  const log = await context.changeLogs.of(tracking);
-  return log.changed(after, tracking.epoch, sizeBytes);
+): Extent[] {
+  return context.changeLogs.of(tracking).changed(after, tracking.epoch, sizeBytes);
 }
 
-export async function allocatedAreas(
+export function allocatedAreas(
   context: LabContext,
   vm: VmState,
   disk: { readonly fileName: string; readonly sizeBytes: number },
-): Promise<Extent[]> {
-  const chain = await context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
+): Extent[] {
+  const chain = context.layers.chain(layersOf(vm, disk.fileName), disk.sizeBytes);
   const merged: { offset: number; length: number }[] = [];
   for (const { offset, length } of chain.allocated()) {
     const last = merged.at(-1);

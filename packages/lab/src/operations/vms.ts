@@ -70,7 +70,7 @@ export async function removeVm(context: LabContext, vm: VmState): Promise<void> 
     await context.vddk.withdrawVm(vm.moref);
     context.state.vms = context.state.vms.filter((other) => other !== vm);
     await context.file.save();
-    for (const vmdk of Object.values(vm.vmdks)) await discardLayers(context, vmdk.layers);
+    for (const vmdk of Object.values(vm.vmdks)) discardLayers(context, vmdk.layers);
     vm.vmdks = {};
     vm.disks = [];
     vm.snapshots = [];

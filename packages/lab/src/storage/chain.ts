@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Extent } from '@sendense/core';
 import { ABSENT, CHUNK_GRAINS, DATA, GRAIN_BYTES, ZERO } from './grain-map.js';
 import { grainsOf, type Layer } from './layer.js';
@@ -14,7 +15,7 @@ interface HeldRun {
 }
 
 export interface WriteTarget {
-  write(offset: number, data: Uint8Array): Promise<void>;
+  write(offset: number, data: Uint8Array): void;
   zero(offset: number, length: number): Promise<void>;
 }
 
@@ -25,28 +26,30 @@ export class Chain implements WriteTarget {
     readonly sizeBytes: number,
   ) {}
 
-  async read(offset: number, length: number): Promise<Buffer> {
+  read(offset: number, length: number): Buffer {
     const content = Buffer.alloc(length);
     const end = offset + length;
     for (let at = offset; at < end;) {
       const grain = Math.floor(at / GRAIN_BYTES);
       const until = Math.min(end, (grain + 1) * GRAIN_BYTES);
       const layer = this.#holder(grain);
-      if (layer?.map.get(grain) === DATA) await layer.read(content.subarray(at - offset, until - offset), at);
+      if (layer?.map.get(grain) === DATA) layer.read(content.subarray(at - offset, until - offset), at);
       at = until;
     }
     return content;
   }
 
-  async write(offset: number, data: Uint8Array): Promise<void> {
+  write(offset: number, data: Uint8Array): void {
     if (data.length === 0) return;
     const end = offset + data.length;
     const top = this.#top;
-    await this.#copyUp(offset);
-    await this.#copyUp(end);
-    await top.write(data, offset);
+    this.#copyUp(offset);
+    this.#copyUp(end);
     const first = Math.floor(offset / GRAIN_BYTES);
-    await top.map.set(first, grainsOf(end) - first, DATA);
+    const after = grainsOf(end);
+    if (holdsData(top, first, after)) top.write(data, offset);
+    else top.writeIntoHole(data, offset);
+    top.map.set(first, after - first, DATA);
   }
 
   /** Writes zeros. Whole grains that the top layer holds no content of cost no space. */
@@ -62,7 +65,7 @@ export class Chain implements WriteTarget {
     for (const run of this.#top.map.runs(first, after)) {
       if (run.value === DATA) await this.#overwriteWithZeros(run.first, run.count);
     }
-    await this.#top.map.set(first, after - first, ZERO);
+    this.#top.map.set(first, after - first, ZERO);
     await this.#writeZeros(after * GRAIN_BYTES, end);
   }
 
@@ -73,6 +76,7 @@ export class Chain implements WriteTarget {
 
   /** Writes everything that this chain holds, in whole grains. */
   async copyInto(target: WriteTarget): Promise<void> {
+    let untilPause = PIECE_BYTES;
     for (const { first, count, layer, zero } of this.#held()) {
       const { offset, length } = this.#extentOf(first, count);
       if (zero) {
@@ -81,8 +85,12 @@ export class Chain implements WriteTarget {
       }
       for (let done = 0; done < length; done += PIECE_BYTES) {
         const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length - done));
-        await layer.read(piece, offset + done);
-        await target.write(offset + done, piece);
+        layer.read(piece, offset + done);
+        target.write(offset + done, piece);
+        untilPause -= piece.length;
+        if (untilPause > 0) continue;
+        await nextTurn();
+        untilPause = PIECE_BYTES;
       }
     }
   }
@@ -98,28 +106,30 @@ export class Chain implements WriteTarget {
   }
 
   /** Before a grain is written from or up to this offset in part, the rest of it moves into the top layer. */
-  async #copyUp(offset: number): Promise<void> {
+  #copyUp(offset: number): void {
     const grain = Math.floor(offset / GRAIN_BYTES);
     const start = grain * GRAIN_BYTES;
     if (offset === start || offset >= this.sizeBytes || this.#top.map.get(grain) !== ABSENT) return;
     const below = this.#holder(grain);
     if (below?.map.get(grain) === DATA) {
       const length = Math.min(GRAIN_BYTES, this.sizeBytes - start);
-      await this.#top.write(await this.read(start, length), start);
+      this.#top.write(this.read(start, length), start);
     }
-    await this.#top.map.set(grain, 1, DATA);
+    this.#top.map.set(grain, 1, DATA);
   }
 
   async #writeZeros(offset: number, end: number): Promise<void> {
     for (let at = offset; at < end; at += PIECE_BYTES) {
-      await this.write(at, ZEROS.subarray(0, Math.min(PIECE_BYTES, end - at)));
+      this.write(at, ZEROS.subarray(0, Math.min(PIECE_BYTES, end - at)));
+      await nextTurn();
     }
   }
 
   async #overwriteWithZeros(first: number, count: number): Promise<void> {
     const { offset, length } = this.#extentOf(first, count);
     for (let done = 0; done < length; done += PIECE_BYTES) {
-      await this.#top.write(ZEROS.subarray(0, Math.min(PIECE_BYTES, length - done)), offset + done);
+      this.#top.write(ZEROS.subarray(0, Math.min(PIECE_BYTES, length - done)), offset + done);
+      await nextTurn();
     }
   }
 
@@ -150,4 +160,9 @@ export class Chain implements WriteTarget {
     }
     if (run) yield run;
   }
+}
+
+function holdsData(layer: Layer, first: number, after: number): boolean {
+  for (let grain = first; grain < after; grain++) if (layer.map.get(grain) === DATA) return true;
+  return false;
 }

@@ -32,10 +32,10 @@ describe('the record of changes', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(change, { maxLength: 25 }), async (changes) => {
         const directory = `${folder.path}/${run++}`;
-        const log = await ChangeLog.open(directory, 'a');
-        for (const { epoch, extent } of changes) await log.record(epoch, extent);
-        await log.close();
-        const reopened = await ChangeLog.open(directory, 'a');
+        const log = ChangeLog.open(directory, 'a');
+        for (const { epoch, extent } of changes) log.record(epoch, extent);
+        log.close();
+        const reopened = ChangeLog.open(directory, 'a');
         for (let after = 0; after <= 5; after++) {
           for (let upTo = after; upTo <= 5; upTo++) {
             const expected = new Set(
@@ -53,7 +53,7 @@ describe('the record of changes', () => {
             }
           }
         }
-        await reopened.discard();
+        reopened.discard();
       }),
       { numRuns: 30 },
     );

@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Extent } from '@sendense/core';
 import { CHUNK_GRAINS, GRAIN_BYTES, GrainMap } from './grain-map.js';
@@ -17,30 +17,30 @@ export class ChangeLog {
   ) {}
 
   /** @param id names the tracking's files: a changeId's first part as one path component */
-  static async open(directory: string, id: string): Promise<ChangeLog> {
-    await mkdir(directory, { recursive: true });
+  static open(directory: string, id: string): ChangeLog {
+    mkdirSync(directory, { recursive: true });
     const log = new ChangeLog(directory, id);
-    for (const file of await readdir(directory)) {
+    for (const file of readdirSync(directory)) {
       const match = file.startsWith(`${id}.`) ? /\.(\d+)\.map$/.exec(file) : null;
-      if (match) log.#epochs.set(Number(match[1]), await GrainMap.load(join(directory, file)));
+      if (match) log.#epochs.set(Number(match[1]), GrainMap.load(join(directory, file)));
     }
     return log;
   }
 
-  async record(epoch: number, { offset, length }: Extent): Promise<void> {
+  record(epoch: number, { offset, length }: Extent): void {
     if (length === 0) return;
     let map = this.#epochs.get(epoch);
     if (!map) {
-      map = await GrainMap.create(this.#path(epoch), 0);
+      map = GrainMap.create(this.#path(epoch), 0);
       this.#epochs.set(epoch, map);
     }
     const first = Math.floor(offset / GRAIN_BYTES);
-    await map.set(first, grainsOf(offset + length) - first, 1);
+    map.set(first, grainsOf(offset + length) - first, 1);
   }
 
   /** No more is written in this epoch: its file need not stay open. */
-  async finish(epoch: number): Promise<void> {
-    await this.#epochs.get(epoch)?.close();
+  finish(epoch: number): void {
+    this.#epochs.get(epoch)?.close();
   }
 
   /** Whole grains, cut at the disk's end: written after the end of epoch `after`, up to the end of `upTo`. */
@@ -63,12 +63,12 @@ export class ChangeLog {
     return changed;
   }
 
-  async close(): Promise<void> {
-    for (const map of this.#epochs.values()) await map.close();
+  close(): void {
+    for (const map of this.#epochs.values()) map.close();
   }
 
-  async discard(): Promise<void> {
-    for (const map of this.#epochs.values()) await map.discard();
+  discard(): void {
+    for (const map of this.#epochs.values()) map.discard();
     this.#epochs.clear();
   }
 

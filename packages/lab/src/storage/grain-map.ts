@@ -1,4 +1,4 @@
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { closeSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 
 /** The unit in which disks are allocated and changes are tracked, as vSphere's changed block tracking has it. */
 export const GRAIN_BYTES = 65_536;
@@ -24,43 +24,35 @@ const EMPTY_CHUNK = new Uint8Array(CHUNK_GRAINS);
 /**
  * One byte for each grain of a disk, in a sparse file (which the stand-in library maps into its memory) and in memory. A huge
  * disk costs what it holds.
+ *
+ * Reading and writing is synchronous here and in the layers: it goes to the page cache, and a scattered guest write of a
+ * few bytes would otherwise cost several turns of the thread pool. Whoever handles much does it in pieces.
  */
 export class GrainMap {
   readonly #chunks: Map<number, Uint8Array>;
-  #file: FileHandle | undefined;
+  #file: number | undefined;
 
   private constructor(
     readonly path: string,
     chunks: Map<number, Uint8Array>,
-    file: FileHandle | undefined,
+    file: number | undefined,
   ) {
     this.#chunks = chunks;
     this.#file = file;
   }
 
-  static async create(path: string, grains: number): Promise<GrainMap> {
-    const file = await open(path, 'wx+');
-    await file.truncate(grains);
+  static create(path: string, grains: number): GrainMap {
+    const file = openSync(path, 'wx+');
+    ftruncateSync(file, grains);
     return new GrainMap(path, new Map(), file);
   }
 
-  static async load(path: string): Promise<GrainMap> {
-    await using file = await open(path, 'r');
-    const chunks = new Map<number, Uint8Array>();
-    const piece = Buffer.alloc(256 * CHUNK_GRAINS);
-    for (let position = 0; ;) {
-      const { bytesRead } = await file.read(piece, 0, piece.length, position);
-      if (bytesRead === 0) return new GrainMap(path, chunks, undefined);
-      for (let at = 0; at < bytesRead; at += CHUNK_GRAINS) {
-        const end = Math.min(at + CHUNK_GRAINS, bytesRead);
-        if (piece.compare(EMPTY_CHUNK, 0, end - at, at, end) === 0) continue;
-        const chunk = new Uint8Array(CHUNK_GRAINS);
-        chunk.set(piece.subarray(at, end));
-        chunks.set((position + at) / CHUNK_GRAINS, chunk);
-      }
-      position += bytesRead;
-      // A short read is the end of the file: the next piece must start where a chunk starts.
-      if (position % CHUNK_GRAINS !== 0) return new GrainMap(path, chunks, undefined);
+  static load(path: string): GrainMap {
+    const file = openSync(path, 'r');
+    try {
+      return new GrainMap(path, readChunks(file), undefined);
+    } finally {
+      closeSync(file);
     }
   }
 
@@ -78,8 +70,8 @@ export class GrainMap {
     return this.#chunks.get(number) ?? EMPTY_CHUNK;
   }
 
-  async set(first: number, count: number, value: number): Promise<void> {
-    this.#file ??= await open(this.path, 'r+');
+  set(first: number, count: number, value: number): void {
+    this.#file ??= openSync(this.path, 'r+');
     const end = first + count;
     for (let grain = first; grain < end;) {
       const number = Math.floor(grain / CHUNK_GRAINS);
@@ -92,16 +84,16 @@ export class GrainMap {
       }
       if (chunk.subarray(start, stop).some((present) => present !== value)) {
         chunk.fill(value, start, stop);
-        await this.#file.write(chunk, start, stop - start, grain);
+        writeSync(this.#file, chunk, start, stop - start, grain);
       }
       grain = number * CHUNK_GRAINS + stop;
     }
   }
 
   /** Makes room for a grown disk. */
-  async extend(grains: number): Promise<void> {
-    this.#file ??= await open(this.path, 'r+');
-    await this.#file.truncate(grains);
+  extend(grains: number): void {
+    this.#file ??= openSync(this.path, 'r+');
+    ftruncateSync(this.#file, grains);
   }
 
   /** What is not 0 between two grains, ascending. */
@@ -121,14 +113,29 @@ export class GrainMap {
     }
   }
 
-  async close(): Promise<void> {
-    const file = this.#file;
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
-    await file?.close();
   }
 
-  async discard(): Promise<void> {
-    await this.close();
-    await rm(this.path, { force: true });
+  discard(): void {
+    this.close();
+    rmSync(this.path, { force: true });
+  }
+}
+
+function readChunks(file: number): Map<number, Uint8Array> {
+  const chunks = new Map<number, Uint8Array>();
+  const piece = Buffer.alloc(256 * CHUNK_GRAINS);
+  for (let position = 0; ; position += piece.length) {
+    const count = readSync(file, piece, 0, piece.length, position);
+    for (let at = 0; at < count; at += CHUNK_GRAINS) {
+      const end = Math.min(at + CHUNK_GRAINS, count);
+      if (piece.compare(EMPTY_CHUNK, 0, end - at, at, end) === 0) continue;
+      const chunk = new Uint8Array(CHUNK_GRAINS);
+      chunk.set(piece.subarray(at, end));
+      chunks.set((position + at) / CHUNK_GRAINS, chunk);
+    }
+    if (count < piece.length) return chunks;
   }
 }

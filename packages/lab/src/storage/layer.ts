@@ -1,4 +1,4 @@
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { GRAIN_BYTES, GrainMap } from './grain-map.js';
 
@@ -6,30 +6,37 @@ export function grainsOf(sizeBytes: number): number {
   return Math.ceil(sizeBytes / GRAIN_BYTES);
 }
 
+/** What file systems allocate at once. */
+const BLOCK_BYTES = 4096;
+const ZERO_BLOCK = new Uint8Array(BLOCK_BYTES);
+
 /** One redo-log layer of a disk: a sparse raw file and the map of the grains that it holds. */
 export class Layer {
-  #file: FileHandle | undefined;
+  #file: number | undefined;
 
   private constructor(
     readonly id: string,
     readonly dataPath: string,
     readonly map: GrainMap,
+    file: number,
     private size: number,
-  ) {}
-
-  static async create(directory: string, id: string, sizeBytes: number): Promise<Layer> {
-    const dataPath = join(directory, `${id}.raw`);
-    await using file = await open(dataPath, 'wx');
-    await file.truncate(sizeBytes);
-    const map = await GrainMap.create(join(directory, `${id}.map`), grainsOf(sizeBytes));
-    return new Layer(id, dataPath, map, sizeBytes);
+  ) {
+    this.#file = file;
   }
 
-  static async load(directory: string, id: string): Promise<Layer> {
+  static create(directory: string, id: string, sizeBytes: number): Layer {
     const dataPath = join(directory, `${id}.raw`);
-    await using file = await open(dataPath, 'r');
-    const { size } = await file.stat();
-    return new Layer(id, dataPath, await GrainMap.load(join(directory, `${id}.map`)), size);
+    const file = openSync(dataPath, 'wx+');
+    ftruncateSync(file, sizeBytes);
+    const map = GrainMap.create(join(directory, `${id}.map`), grainsOf(sizeBytes));
+    return new Layer(id, dataPath, map, file, sizeBytes);
+  }
+
+  static load(directory: string, id: string): Layer {
+    const dataPath = join(directory, `${id}.raw`);
+    const map = GrainMap.load(join(directory, `${id}.map`));
+    const file = openSync(dataPath, 'r+');
+    return new Layer(id, dataPath, map, file, fstatSync(file).size);
   }
 
   get sizeBytes(): number {
@@ -37,50 +44,59 @@ export class Layer {
   }
 
   /** Fills the buffer from the file; beyond its end with zeros. */
-  async read(into: Uint8Array, offset: number): Promise<void> {
-    const file = await this.#open();
+  read(into: Uint8Array, offset: number): void {
     for (let done = 0; done < into.length;) {
-      const { bytesRead } = await file.read(into, done, into.length - done, offset + done);
-      if (bytesRead === 0) {
+      const count = readSync(this.#open(), into, done, into.length - done, offset + done);
+      if (count === 0) {
         into.fill(0, done);
         return;
       }
-      done += bytesRead;
+      done += count;
     }
   }
 
   /** Writes to the file alone; the map is the caller's business, afterwards. */
-  async write(data: Uint8Array, offset: number): Promise<void> {
-    const file = await this.#open();
+  write(data: Uint8Array, offset: number): void {
     for (let done = 0; done < data.length;) {
-      const { bytesWritten } = await file.write(data, done, data.length - done, offset + done);
-      done += bytesWritten;
+      done += writeSync(this.#open(), data, done, data.length - done, offset + done);
     }
   }
 
-  async grow(sizeBytes: number): Promise<void> {
+  /** The same where the file holds nothing but zeros yet: blocks of zeros stay holes. */
+  writeIntoHole(data: Uint8Array, offset: number): void {
+    let from = 0;
+    for (let at = 0; at < data.length; at += BLOCK_BYTES) {
+      const end = Math.min(at + BLOCK_BYTES, data.length);
+      if (Buffer.compare(data.subarray(at, end), ZERO_BLOCK.subarray(0, end - at)) !== 0) continue;
+      this.write(data.subarray(from, at), offset + from);
+      from = end;
+    }
+    this.write(data.subarray(from), offset + from);
+  }
+
+  grow(sizeBytes: number): void {
     if (sizeBytes <= this.size) return;
-    await (await this.#open()).truncate(sizeBytes);
-    await this.map.extend(grainsOf(sizeBytes));
+    ftruncateSync(this.#open(), sizeBytes);
+    this.map.extend(grainsOf(sizeBytes));
     this.size = sizeBytes;
   }
 
-  async close(): Promise<void> {
-    const file = this.#file;
+  /** Nothing is open any more until it is used again. */
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
-    await file?.close();
-    await this.map.close();
+    this.map.close();
   }
 
   /** Removes the files. Whoever has them open goes on reading what they held. */
-  async discard(): Promise<void> {
-    await this.close();
-    await this.map.discard();
-    await rm(this.dataPath, { force: true });
+  discard(): void {
+    this.close();
+    this.map.discard();
+    rmSync(this.dataPath, { force: true });
   }
 
-  async #open(): Promise<FileHandle> {
-    this.#file ??= await open(this.dataPath, 'r+');
+  #open(): number {
+    this.#file ??= openSync(this.dataPath, 'r+');
     return this.#file;
   }
 }

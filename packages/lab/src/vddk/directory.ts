@@ -1,7 +1,7 @@
 import { constants, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomically } from '@sendense/runtime';
 import { FaultTable } from './fault-table.js';
+import { replaceFile } from '../replace-file.js';
 
 export interface PublishedDisk {
   readonly key: number;
@@ -41,7 +41,7 @@ export class VddkDirectory {
       `sha1 ${server.thumbprints.sha1}`,
       `sha256 ${server.thumbprints.sha256}`,
     ];
-    await writeFileAtomically(join(this.path, 'server'), `${lines.join('\n')}\n`, 0o600);
+    await replaceFile(join(this.path, 'server'), `${lines.join('\n')}\n`, 0o600);
   }
 
   async publishVm(vm: string): Promise<void> {
@@ -58,7 +58,7 @@ export class VddkDirectory {
     // Readers of the snapshot have it in their memory: it must never be shorter for a moment.
     await using alive = await open(`${file}.alive`, constants.O_WRONLY | constants.O_CREAT);
     await alive.write('\u0001', 0);
-    await writeFileAtomically(`${file}.disks`, lines.map((line) => `${line.join('\t')}\n`).join(''));
+    await replaceFile(`${file}.disks`, lines.map((line) => `${line.join('\t')}\n`).join(''));
   }
 
   /** After this, no read of the snapshot succeeds any more, also of those who have it open. */

@@ -25,7 +25,7 @@ export async function queryChangedDiskAreas(call: Call, vm: VmState): Promise<Va
   const disk = wantedDisk(call, vm, deviceKey);
   if (startOffset === undefined || startOffset < 0 || startOffset >= disk.sizeBytes)
     throw invalidArgument('startOffset');
-  const areas = await wantedAreas(call, vm, disk, requiredText(call.arguments, 'changeId').trim());
+  const areas = wantedAreas(call, vm, disk, requiredText(call.arguments, 'changeId').trim());
   let reply = page(areas, startOffset, disk.sizeBytes);
   for (const { lie } of call.faults) if (lie) reply = LIES[lie](reply, disk.sizeBytes);
   return object('DiskChangeInfo', {
@@ -50,12 +50,12 @@ function wantedDisk(call: Call, vm: VmState, deviceKey: number | undefined): Dis
   return disk;
 }
 
-async function wantedAreas(
+function wantedAreas(
   call: Call,
   vm: VmState,
   disk: DiskState | SnapshotDiskState,
   changeId: string,
-): Promise<Extent[]> {
+): Extent[] {
   const { context } = call.service;
   const { tracking } = disk;
   const path = `/vmfs/volumes/${disk.fileName.replace(/^\[(.*?)\] /, '$1/')}`;

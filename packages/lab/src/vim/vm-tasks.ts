@@ -7,7 +7,7 @@ import type { Call } from './call.js';
 import { inventoryName } from './inventory-objects.js';
 import type { TaskWork } from './tasks.js';
 
-/** Whether a fault strikes the task that a method starts, and not the call. */
+/** Whether a fault fails or delays the task that a method starts, and not the call. */
 export function strikesTask(method: string, fault: LabFault): boolean {
   return method.endsWith('_Task') && (fault.stage ?? 'task') === 'task';
 }
