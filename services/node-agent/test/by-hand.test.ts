@@ -79,6 +79,18 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
     expect(finished!.bytesRead).toBeLessThan(20n * BigInt(MIB));
   });
 
+  it('speaks to people in lines: what it does on stderr, the result on stdout', async () => {
+    const vm = await stage.lab.createVm({ name: 'lines', disks: [{ sizeBytes: 4 * MIB }] });
+    await stage.lab.guestWrite(vm.moref, 2000, { offset: 0, random: 'x', length: MIB });
+    await using targets = await stage.serve(vm);
+    const run = await backUpByHand(stage, { vm, targets: targets.text, jobId: 'lines', json: false });
+    expect(run.code).toBe(0);
+    expect(run.stdout()).toMatch(/^finished: 1\.0 MiB read, 1\.0 MiB written, 0 B zeros\n$/);
+    expect(run.stderr()).toMatch(
+      /snapshot sendense-lines \(snapshot-\d+\), not quiesced\ndisk 2000: 1\.0 MiB to read, 1 extents from block_status\n/,
+    );
+  });
+
   it('reads what is in use by change tracking, by block status where there is none, and never more', async () => {
     const on = await stage.lab.createVm({
       name: 'tracked',

@@ -135,6 +135,7 @@ export interface ByHandRun {
   readonly events: JobEvent[];
   /** What it said on stderr so far. */
   readonly stderr: () => string;
+  readonly stdout: () => string;
   readonly ended: Promise<number | null>;
 }
 
@@ -146,11 +147,14 @@ export interface ByHandRequest {
   readonly env?: Readonly<Record<string, string>>;
   /** Replaces options of the same name; undefined leaves the option out. */
   readonly options?: Readonly<Record<string, string | undefined>>;
+  /** @default true */
+  readonly json?: boolean;
 }
 
 /** Starts `sendense-backup-client backup --json` as a person would. */
 export function startByHand(stage: Stage, request: ByHandRequest): ByHandRun {
   const { lab } = stage;
+  const { json = true } = request;
   const options: Record<string, string | undefined> = {
     '--vmware-endpoint': lab.endpoint,
     '--vmware-username': lab.username,
@@ -166,7 +170,14 @@ export function startByHand(stage: Stage, request: ByHandRequest): ByHandRun {
   );
   const child = spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', CLIENT, 'backup', '--json', ...given, ...(request.more ?? [])],
+    [
+      '--disable-warning=ExperimentalWarning',
+      CLIENT,
+      'backup',
+      ...(json ? ['--json'] : []),
+      ...given,
+      ...(request.more ?? []),
+    ],
     {
       env: { PATH: process.env['PATH'], ...stage.environment, ...request.env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -174,15 +185,19 @@ export function startByHand(stage: Stage, request: ByHandRequest): ByHandRun {
   );
   const events: JobEvent[] = [];
   let stderr = '';
+  let stdout = '';
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
   });
   const lines = createInterface({ input: child.stdout });
-  lines.on('line', (line) => events.push(JobEvent.fromJSON(JSON.parse(line))));
+  lines.on('line', (line) => {
+    stdout += `${line}\n`;
+    if (json) events.push(JobEvent.fromJSON(JSON.parse(line)));
+  });
   const ended = Promise.all([once(child, 'exit'), once(lines, 'close')]).then(
     ([[code]]) => code as number | null,
   );
-  return { process: child, events, stderr: () => stderr, ended };
+  return { process: child, events, stderr: () => stderr, stdout: () => stdout, ended };
 }
 
 /** Runs it to its end. */
