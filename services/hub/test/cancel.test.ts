@@ -81,14 +81,13 @@ requires(
     const marker = `${slow}.started`;
     writeFileSync(slow, `#!/bin/sh\ntouch ${marker}\nexec sleep 600\n`);
     chmodSync(slow, 0o755);
-    spine = await Spine.start(node, { qemuImg: slow });
+    spine = await Spine.start(node, { qemuImg: slow, timing: { answerMs: 100 } });
     contextId = await spine.protect(vm);
-    const starting = spine.start(contextId);
-    starting.catch(() => undefined);
+    const { id, state } = await spine.start(contextId);
+    expect(['queued', 'preparing']).toContain(state);
     await eventually('qemu-img runs', () => existsSync(marker));
-    const [active] = await spine.catalog.backups.active();
-    await spine.runs.cancel(active!.id, 'changed my mind');
-    await endsCancelled(active!.id);
+    await spine.runs.cancel(id, 'changed my mind');
+    await endsCancelled(id);
   });
 
   it('stops while the image is being checked', async () => {
