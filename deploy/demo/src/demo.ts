@@ -107,16 +107,16 @@ async function backUpAndProve(stage: Stage, pair: Constellation, repositoryId: s
       disks.push(await proveDisk(stage, VM, `sendense-${backup.backup_id}`, disk));
   }
   const snapshots = await snapshotList(stage);
-  const left = await countLeftovers(pair);
+  const left = await countLeftovers(stage, pair);
   const identical = disks.length === 2 && disks.every((disk) => disk.identical && disk.file_system_clean);
   const nothingLeft = snapshots.snapshots.length === 0 && left.processes === 0 && left.leases === 0;
   return {
-    ok: identical && nothingLeft && snapshots.created === 1,
+    ok: identical && nothingLeft && snapshots.history.created === 1,
     backup_id: backup.backup_id,
     state: backup.state,
     seconds,
     disks,
-    snapshots_created: snapshots.created,
+    snapshots_created: snapshots.history.created,
     snapshots_left: snapshots.snapshots.length,
     processes_left: left.processes,
     leases_left: left.leases,
@@ -149,15 +149,17 @@ async function guestWritesDuring(stage: Stage, backup: Promise<unknown>): Promis
   return written;
 }
 
-async function snapshotList(stage: Stage): Promise<{ created: number; snapshots: unknown[] }> {
-  return JSON.parse(await inLab(stage, '--json', 'snapshot', 'list', VM)) as {
-    created: number;
-    snapshots: unknown[];
-  };
+interface SnapshotList {
+  readonly snapshots: readonly unknown[];
+  readonly history: { readonly created: number; readonly removed: number };
+}
+
+async function snapshotList(stage: Stage): Promise<SnapshotList> {
+  return JSON.parse(await inLab(stage, 'snapshot', 'list', VM, '--json')) as SnapshotList;
 }
 
 function inLab(stage: Stage, ...args: string[]): Promise<string> {
-  return stage.run('sendense-lab', ['--dir', stage.path('lab'), ...args]);
+  return stage.run('sendense-lab', args, { LAB_DIR: stage.path('lab') });
 }
 
 function say(text: string): void {

@@ -30,7 +30,8 @@ Everything is running; './dev demo --stop' ends it. Logs: ${stage.path('log')}
   printf '{"vcenter":{"endpoint":"${new URL(lab.endpoint).host}","username":"${lab.username}","password":"%s","thumbprint":"${lab.thumbprint_sha256}"}}' \\
     "$(cat ${lab.password_file})" | .tools/go/bin/grpcurl -plaintext -d @ unix://${pair.hubNodeSocket} sendense.node.v1.NodeService/ListVirtualMachines
 
-  bin/sendense-lab --dir ${stage.path('lab')} guest write ${vm} --disk 2000 --offset 4096 --random seed --length 1048576
-  bin/sendense-lab --dir ${stage.path('lab')} snapshot list ${vm}
+  export LAB_DIR=${stage.path('lab')}
+  bin/sendense-lab guest write ${vm} --disk 2000 --offset 4096 --random seed --length 1048576
+  bin/sendense-lab snapshot list ${vm}
 `;
 }

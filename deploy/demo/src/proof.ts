@@ -1,5 +1,6 @@
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { execa } from 'execa';
+import { processesOwnedBy } from '@sendense/runtime';
 import { checkFileSystem } from './guest-disks.js';
 import type { Constellation, Stage } from '@sendense/stage';
 
@@ -29,17 +30,11 @@ export async function proveDisk(
   disk: BackupAnswer['disk_results'][number],
 ): Promise<DiskProof> {
   const frozen = (
-    await stage.run('sendense-lab', [
-      '--dir',
-      stage.path('lab'),
-      'disk',
-      'path',
-      vm,
-      '--disk',
-      String(disk.disk_key),
-      '--snapshot',
-      snapshot,
-    ])
+    await stage.run(
+      'sendense-lab',
+      ['disk', 'path', vm, '--disk', String(disk.disk_key), '--snapshot', snapshot],
+      { LAB_DIR: stage.path('lab') },
+    )
   ).trim();
   const compared = await execa('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', frozen, disk.qcow2_path], {
     reject: false,
@@ -61,21 +56,24 @@ export async function proveDisk(
 }
 
 /** What must be nothing after a backup: our processes that carry bytes, and leased ports. */
-export async function countLeftovers(pair: Constellation): Promise<{ processes: number; leases: number }> {
+export async function countLeftovers(
+  stage: Stage,
+  pair: Constellation,
+): Promise<{ processes: number; leases: number }> {
   const answer = await fetch(`${pair.url}/api/v1/system`, {
     headers: { authorization: `Bearer ${pair.token}` },
   });
-  const { leases } = (await answer.json()) as { leases: unknown[] };
-  return { processes: transferProcesses().length, leases: leases.length };
+  const { ports } = (await answer.json()) as { ports: { leased: unknown[] } };
+  const carriers = [`hub:${stage.path('hub')}`, `node:${stage.path('node')}`]
+    .flatMap((owner) => processesOwnedBy(owner))
+    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid));
+  return { processes: carriers.length, leases: ports.leased.length };
 }
 
-function transferProcesses(): string[] {
-  return readdirSync('/proc').filter((entry) => {
-    if (!/^\d+$/.test(entry)) return false;
-    try {
-      return ['qemu-nbd', 'nbdkit'].includes(readFileSync(`/proc/${entry}/comm`, 'utf8').trim());
-    } catch {
-      return false;
-    }
-  });
+function isBackupClient(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('backup-client');
+  } catch {
+    return false;
+  }
 }
