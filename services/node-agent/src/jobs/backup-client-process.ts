@@ -1,26 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { toSendenseError, type SendenseError } from '@sendense/core';
-import { ChildProcess, delay, processesOwnedBy, type Logger, type LogLevel } from '@sendense/runtime';
-import { REMOVE_DEADLINE_MS } from '../backup-client/snapshot.js';
+import { ChildProcess, type Logger, type LogLevel } from '@sendense/runtime';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';
 import type { JobEventBody } from './event-log.js';
+import { endLeftovers } from './leftovers.js';
+import { Patience } from './patience.js';
 
 const ENTRY = fileURLToPath(new URL('../backup-client/main.js', import.meta.url));
-
-/**
- * How long a client may go on in each phase after it was asked to stop, before it is made to. Creating and removing a
- * snapshot have deadlines of their own in the client; here it is for a client that hangs there.
- */
-const PATIENCE_MS: Readonly<Record<JobPhase, number>> = {
-  preparing: 5000,
-  creating_snapshot: REMOVE_DEADLINE_MS + 5 * 60_000,
-  copying: 15_000,
-  removing_snapshot: REMOVE_DEADLINE_MS + 5 * 60_000,
-  ending: 15_000,
-};
-/** How long a client may take to end after its last event. */
-const FAREWELL_MS = 5000;
 
 export interface ClientOptions {
   readonly logLevel: LogLevel;
@@ -51,95 +37,63 @@ export async function runBackupClient(
   options: ClientOptions,
   signal: AbortSignal,
 ): Promise<ClientEnd> {
-  const { log } = options;
-  await using client = await ChildProcess.spawn(
-    process.execPath,
-    ['--disable-warning=ExperimentalWarning', '--enable-source-maps', ENTRY, 'job'],
-    {
-      name: `backup client of ${spec.jobId}`,
-      owner: spec.owner,
-      log,
-      ipc: true,
-      filterLine: (line) => passLogLine(line, log),
-      ...(options.clientEnvironment ? { env: options.clientEnvironment } : {}),
-    },
-  );
+  const { log, logLevel, onEvent } = options;
+  await using client = await spawnClient(spec, options);
+  using patience = new Patience(client, log);
   let last: JobEventBody | undefined;
-  let phase: JobPhase = 'preparing';
-  const patience = new Patience(client, log);
   client.ipc.on('message', (message: ClientMessage) => {
     if (message.type === 'phase') {
-      phase = message.phase;
-      patience.enter(phase);
+      patience.enter(message.phase);
     } else if (message.event.$case === 'finished' || message.event.$case === 'failed') {
       last = message.event;
       patience.farewell();
     } else {
-      options.onEvent(message.event);
+      onEvent(message.event);
     }
   });
-  const send = (message: AgentMessage) => {
-    // A message that cannot be delivered meets a client that is ending: its exit tells.
-    if (client.ipc.connected)
-      client.ipc.send(message, (error) => error && log.debug({ error }, 'not delivered'));
-  };
-  const onAbort = () => {
+  tell(client, { type: 'start', spec, logLevel }, log);
+  const stop = () => {
     const { code, message } = toSendenseError(signal.reason);
-    send({ type: 'stop', code: code === 'shutting_down' ? code : 'cancelled', message });
-    patience.start();
+    tell(client, { type: 'stop', code: code === 'shutting_down' ? code : 'cancelled', message }, log);
+    patience.stopping();
   };
-  send({ type: 'start', spec, logLevel: options.logLevel });
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) stop();
+  else signal.addEventListener('abort', stop, { once: true });
   try {
     await client.exited;
   } finally {
-    signal.removeEventListener('abort', onAbort);
-    patience[Symbol.dispose]();
+    signal.removeEventListener('abort', stop);
   }
-  if (!last) await endLeftovers(spec, log);
-  const death = client.failure('process_failed', `the backup client of job ${spec.jobId} died`, {
-    job_id: spec.jobId,
-  });
-  return { last, phase, death };
+  if (!last) await endLeftovers(spec.owner, spec.socketDirectory, log);
+  const what = `the backup client of job ${spec.jobId} died`;
+  return {
+    last,
+    phase: patience.phase,
+    death: client.failure('process_failed', what, { job_id: spec.jobId }),
+  };
 }
 
-/** Ends a client that does not end by itself: SIGTERM, then SIGKILL (ChildProcess). Each phase gets its own time. */
-class Patience implements Disposable {
-  #timer: NodeJS.Timeout | undefined;
-  #stopping = false;
-  #phase: JobPhase = 'preparing';
+async function spawnClient(
+  { jobId, owner }: JobSpec,
+  { log, clientEnvironment }: ClientOptions,
+): Promise<ChildProcess> {
+  const args = ['--disable-warning=ExperimentalWarning', '--enable-source-maps', ENTRY, 'job'];
+  return ChildProcess.spawn(process.execPath, args, {
+    name: `backup client of ${jobId}`,
+    owner,
+    log,
+    ipc: true,
+    filterLine: (line) => passLogLine(line, log),
+    ...(clientEnvironment ? { env: clientEnvironment } : {}),
+  });
+}
 
-  constructor(
-    private readonly client: ChildProcess,
-    private readonly log: Logger,
-  ) {}
-
-  start(): void {
-    this.#stopping = true;
-    this.enter(this.#phase);
-  }
-
-  enter(phase: JobPhase): void {
-    this.#phase = phase;
-    if (this.#stopping) this.#arm(PATIENCE_MS[phase]);
-  }
-
-  farewell(): void {
-    this.#arm(FAREWELL_MS);
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-  }
-
-  #arm(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.log.warn({ phase: this.#phase, afterMs: ms }, 'the backup client does not end by itself');
-      void this.client.terminate();
-    }, ms);
-  }
+/** A message that cannot be delivered meets a client that is ending: its exit tells. */
+function tell(client: ChildProcess, message: AgentMessage, log: Logger): void {
+  if (!client.ipc.connected) return;
+  client.ipc.send(message, (error) => {
+    if (error) log.debug({ type: message.type, error: error.message }, 'the backup client was not told');
+  });
 }
 
 /** The client's own log lines go to the agent's log as they are; other lines are kept for the error. */
@@ -159,35 +113,5 @@ function passLogLine(line: string, log: Logger): string | undefined {
     return undefined;
   } catch {
     return line;
-  }
-}
-
-/**
- * nbdkit ends with the client that started it; one that hangs in a VMware call may not. Its command line names the job's
- * own folder of sockets, so that those of other jobs are left alone.
- */
-async function endLeftovers({ owner, socketDirectory }: JobSpec, log: Logger): Promise<void> {
-  const leftovers = () =>
-    processesOwnedBy(owner).filter(({ pid }) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(socketDirectory);
-      } catch {
-        return false;
-      }
-    });
-  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    for (let tries = 0; tries < 20 && leftovers().length > 0; tries++) {
-      if (tries === 0) {
-        for (const { pid, command } of leftovers()) {
-          log.warn({ pid, command, signal }, 'ending what a dead backup client left');
-          try {
-            process.kill(pid, signal);
-          } catch {
-            // Gone already.
-          }
-        }
-      }
-      await delay(100);
-    }
   }
 }
