@@ -28,7 +28,17 @@ export async function loadCertificate(directory: string): Promise<Certificate> {
 }
 
 async function makeCertificate(certificate: string, key: string): Promise<void> {
-  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes', '-days', '3650'];
+  const request = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '3650',
+  ];
   const subject = [
     '-subj',
     '/O=Sendense lab/CN=localhost',

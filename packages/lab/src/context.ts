@@ -16,6 +16,7 @@ export interface LabContext {
   readonly locks: VmLocks;
   readonly vddk: VddkDirectory;
   readonly keepFrozenImages: boolean;
+  readonly changeIdsInFirstSnapshot: boolean;
   readonly log: Logger;
 }
 

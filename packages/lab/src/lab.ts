@@ -46,6 +46,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     locks: new VmLocks(),
     vddk,
     keepFrozenImages: options.keepFrozenImages ?? false,
+    changeIdsInFirstSnapshot: options.changeIdsInFirstSnapshot ?? false,
     log,
   };
 
@@ -64,12 +65,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       certificate,
       credentials,
       listen: options.listen ?? { host: '127.0.0.1', port: 0 },
+      hostNames: options.hostNames ?? [],
       taskDurationMs: options.taskDurationMs ?? 50,
       sessionIdleMs: options.sessionIdleMs ?? 30 * 60_000,
     }),
   );
   await vddk.publishServer({
-    hosts: [...new Set([server.host, '127.0.0.1', 'localhost'])],
+    hosts: [...new Set([server.host, ...(options.hostNames ?? []), '127.0.0.1', 'localhost'])],
     port: server.port,
     ...credentials,
     thumbprints: certificate.thumbprints,

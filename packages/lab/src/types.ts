@@ -16,6 +16,13 @@ export interface LabOptions {
   readonly sessionIdleMs?: number;
   /** Keep the image of every disk of every snapshot ever taken, for comparing after the removal. Costs only overwritten data. */
   readonly keepFrozenImages?: boolean;
+  /**
+   * Whether the first snapshot after switching change tracking on carries changeIds already, as VMware's VDDK guide has it
+   * (its stun starts the tracking); otherwise the snapshots after it do. @default false
+   */
+  readonly changeIdsInFirstSnapshot?: boolean;
+  /** Names under which clients reach it, besides the listening address and localhost. The endpoint shows the first. */
+  readonly hostNames?: readonly string[];
   readonly log?: Logger;
 }
 

@@ -19,6 +19,8 @@ import { strikesTask } from './vim/vm-tasks.js';
 export interface VimServerOptions extends VimServiceOptions {
   readonly certificate: Certificate;
   readonly listen: Listen;
+  /** Further names under which clients reach it; the endpoint shows the first. */
+  readonly hostNames: readonly string[];
 }
 
 const LARGEST_REQUEST_BYTES = 16 << 20;
@@ -71,7 +73,7 @@ export class VimServer implements AsyncDisposable {
     private readonly server: Server,
     options: VimServerOptions,
   ) {
-    this.host = options.listen.host;
+    this.host = options.hostNames[0] ?? options.listen.host;
     this.port = (server.address() as AddressInfo).port;
     this.endpoint = `https://${this.host.includes(':') ? `[${this.host}]` : this.host}:${this.port}/sdk`;
     this.thumbprints = options.certificate.thumbprints;

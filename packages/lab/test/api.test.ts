@@ -47,9 +47,7 @@ describeWith('sessions', () => {
       (await client.call('Fetch', 'Folder', 'group-d1', [element('prop', 'name')])).fault;
     expect(await look()).toBeUndefined();
     expect(lab.sessionCount()).toBe(1);
-    await new Promise((resolve) => {
-      setTimeout(resolve, 150);
-    });
+    await eventually('the idle session is forgotten', () => lab.sessionCount() === 0);
     expect(await look()).toBe('NotAuthenticated');
     const again = await SoapClient.login(lab);
     lab.expireSessions();

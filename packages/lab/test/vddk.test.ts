@@ -128,6 +128,18 @@ describeWith('the stand-in libvixDiskLib under the real nbdkit and its vddk plug
     ]);
   });
 
+  it('refuses reads of more than 2 MiB, as real hosts do behind vCenter', async () => {
+    using folder = temporaryDirectory();
+    await using lab = await startLab({ directory: `${folder.path}/lab` });
+    const disk = await frozenDisk(lab, 8 * MiB, []);
+    await using nbdkit = await serveDisk(lab, folder.path, disk);
+    await copyOut(nbdkit.uri, `${folder.path}/copy.raw`, '--no-extents', `--request-size=${2 * MiB}`);
+    await expect(
+      copyOut(nbdkit.uri, `${folder.path}/copy.raw`, '--no-extents', `--request-size=${4 * MiB}`),
+    ).rejects.toThrow();
+    expect(nbdkit.stderrTail()).toContain('NFC error 5');
+  });
+
   it('makes a huge thin disk cost its data, and a thick one be all allocated', async () => {
     using folder = temporaryDirectory();
     await using lab = await startLab({ directory: `${folder.path}/lab` });

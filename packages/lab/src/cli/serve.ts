@@ -4,7 +4,7 @@ import { describeAccess } from '../control/commands.js';
 import { ControlServer } from '../control/control-server.js';
 import { startLab } from '../lab.js';
 import { directoryOption } from './commands.js';
-import { wholeNumber } from './values.js';
+import { each, wholeNumber } from './values.js';
 
 interface ServeOptions {
   readonly dir: string;
@@ -13,6 +13,8 @@ interface ServeOptions {
   readonly taskMs: number;
   readonly sessionIdleMs: number;
   readonly keepFrozen?: boolean;
+  readonly changeIdsInFirstSnapshot?: boolean;
+  readonly hostName?: readonly string[];
   readonly verbose?: boolean;
 }
 
@@ -32,6 +34,15 @@ export function addServe(program: Command): void {
     .option('--task-ms <ms>', 'how long tasks take, at least', wholeNumber, 50)
     .option('--session-idle-ms <ms>', 'how long an unused session lives', wholeNumber, 1_800_000)
     .option('--keep-frozen', 'keep the image of every snapshot ever taken, for comparing')
+    .option(
+      '--change-ids-in-first-snapshot',
+      'the first snapshot after switching change tracking on has changeIds (default: those after it)',
+    )
+    .option(
+      '--host-name <name>',
+      'a name under which clients reach it; may be repeated',
+      each((name) => name),
+    )
     .option('-v, --verbose', 'log every call to stderr')
     .addHelpText(
       'after',
@@ -56,6 +67,8 @@ async function serve(options: ServeOptions): Promise<void> {
       taskDurationMs: options.taskMs,
       sessionIdleMs: options.sessionIdleMs,
       keepFrozenImages: options.keepFrozen ?? false,
+      changeIdsInFirstSnapshot: options.changeIdsInFirstSnapshot ?? false,
+      hostNames: options.hostName ?? [],
       log,
       ...(options.username === undefined ? {} : { username: options.username }),
     }),

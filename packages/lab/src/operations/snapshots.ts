@@ -22,6 +22,7 @@ export async function createSnapshot(
 ): Promise<SnapshotState> {
   const { state } = context;
   return context.locks.run(vm, async () => {
+    if (context.changeIdsInFirstSnapshot) startTracking(vm);
     const frozen = vm.disks.filter((disk) => inSnapshots(disk));
     const snapshot: SnapshotState = {
       ...wanted,

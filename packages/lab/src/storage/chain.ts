@@ -76,6 +76,7 @@ export class Chain implements WriteTarget {
 
   /** Writes everything that this chain holds, in whole grains. */
   async copyInto(target: WriteTarget): Promise<void> {
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES);
     let untilPause = PIECE_BYTES;
     for (const { first, count, layer, zero } of this.#held()) {
       const { offset, length } = this.#extentOf(first, count);
@@ -84,7 +85,7 @@ export class Chain implements WriteTarget {
         continue;
       }
       for (let done = 0; done < length; done += PIECE_BYTES) {
-        const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length - done));
+        const piece = buffer.subarray(0, Math.min(PIECE_BYTES, length - done));
         layer.read(piece, offset + done);
         target.write(offset + done, piece);
         untilPause -= piece.length;

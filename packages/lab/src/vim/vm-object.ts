@@ -221,7 +221,7 @@ function snapshotTrees(vm: VmState, parent: string | undefined): Value[] {
       object('VirtualMachineSnapshotTree', {
         snapshot: snapshotReference(snapshot),
         vm: reference('VirtualMachine', vm.moref),
-        name: text(inventoryName(snapshot.name)),
+        name: text(snapshot.name),
         description: text(snapshot.description),
         id: int(snapshot.id),
         createTime: time(snapshot.createdAt),
