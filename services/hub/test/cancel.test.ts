@@ -1,11 +1,10 @@
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { eventually, requires } from '@sendense/runtime/testing';
 import type { Phase } from './stage/fake-job.js';
-import { FakeNode } from './stage/fake-node.js';
-import type { FakeVm } from './stage/fake-vm.js';
-import { NOTHING_LEFT, Spine } from './stage/spine.js';
+import type { FakeNode } from './stage/fake-node.js';
+import { ProtectedVm } from './stage/protected-vm.js';
+import type { Spine, SpineOptions } from './stage/spine.js';
 
 const MIB = 2 ** 20;
 
@@ -14,32 +13,29 @@ requires(
   'qemu-nbd',
   'qemu-img',
 )('cancelling a backup', () => {
+  let world: ProtectedVm;
   let node: FakeNode;
   let spine: Spine;
-  let vm: FakeVm;
   let contextId: string;
 
+  async function setUp(options: SpineOptions = {}): Promise<void> {
+    spine = await world.setUp(options);
+    ({ contextId } = world);
+  }
+
   beforeEach(async () => {
-    node = await FakeNode.start();
-    vm = node.addVm('pgtest1', [
-      { key: 2000, sizeBytes: 4 * MIB },
-      { key: 2001, sizeBytes: 2 * MIB },
-    ]);
+    world = await ProtectedVm.create();
+    ({ node } = world);
   });
 
   afterEach(async () => {
-    await spine[Symbol.asyncDispose]();
-    await node[Symbol.asyncDispose]();
+    await world[Symbol.asyncDispose]();
   });
 
   async function endsCancelled(backupId: string): Promise<void> {
     const record = await spine.end(backupId);
     expect(record).toMatchObject({ state: 'cancelled', cancelReason: 'changed my mind' });
-    await eventually('nothing is left', async () => {
-      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
-      return true;
-    });
-    expect(await spine.files()).toEqual([]);
+    await world.leavesNothing();
     const states: string[] = [];
     for await (const event of spine.runs.events(backupId, 0))
       if (event.type === 'state') states.push(event.state);
@@ -48,8 +44,7 @@ requires(
 
   const phases: Phase[] = ['accepted', 'snapshot', 'copying', 'copied', 'hashes'];
   it.each(phases)('leaves nothing behind when the node is at: %s', async (phase) => {
-    spine = await Spine.start(node);
-    contextId = await spine.protect(vm);
+    await setUp();
     const hold = node.hold(phase);
     const { id } = await spine.start(contextId);
     await hold.reached;
@@ -60,8 +55,7 @@ requires(
   });
 
   it('leaves the queue at once', async () => {
-    spine = await Spine.start(node, { limits: { total: 1 } });
-    contextId = await spine.protect(vm);
+    await setUp({ limits: { total: 1 } });
     const hold = node.hold('copying');
     const first = await spine.start(contextId);
     await hold.reached;
@@ -77,38 +71,26 @@ requires(
   });
 
   it('stops while targets are being made', async () => {
-    const slow = join('/tmp', `sendense-test-${process.pid}-slow-img`);
-    const marker = `${slow}.started`;
-    writeFileSync(slow, `#!/bin/sh\ntouch ${marker}\nexec sleep 600\n`);
-    chmodSync(slow, 0o755);
-    spine = await Spine.start(node, { qemuImg: slow, timing: { answerMs: 100 } });
-    contextId = await spine.protect(vm);
+    const slow = world.hangingTool('qemu-img');
+    await setUp({ qemuImg: slow.path, timing: { answerMs: 100 } });
     const { id, state } = await spine.start(contextId);
     expect(['queued', 'preparing']).toContain(state);
-    await eventually('qemu-img runs', () => existsSync(marker));
+    await eventually('qemu-img runs', () => existsSync(slow.marker));
     await spine.runs.cancel(id, 'changed my mind');
     await endsCancelled(id);
   });
 
   it('stops while the image is being checked', async () => {
-    const slow = join('/tmp', `sendense-test-${process.pid}-slow-check`);
-    const marker = `${slow}.started`;
-    writeFileSync(
-      slow,
-      `#!/bin/sh\nif [ "$1" = check ]; then touch ${marker}; exec sleep 600; fi\nexec qemu-img "$@"\n`,
-    );
-    chmodSync(slow, 0o755);
-    spine = await Spine.start(node, { qemuImg: slow });
-    contextId = await spine.protect(vm);
+    const slow = world.hangingTool('qemu-img', 'check');
+    await setUp({ qemuImg: slow.path });
     const { id } = await spine.start(contextId);
-    await eventually('qemu-img checks', () => existsSync(marker));
+    await eventually('qemu-img checks', () => existsSync(slow.marker));
     await spine.runs.cancel(id, 'changed my mind');
     await endsCancelled(id);
   });
 
   it('also ends when the node is away, and cleans up there later', async () => {
-    spine = await Spine.start(node, { timing: { nodeCancelMs: 500 } });
-    contextId = await spine.protect(vm);
+    await setUp({ timing: { nodeCancelMs: 500 } });
     const hold = node.hold('copying');
     const { id } = await spine.start(contextId);
     await hold.reached;
@@ -121,8 +103,7 @@ requires(
   });
 
   it('changes nothing about one that has ended, and knows no others', async () => {
-    spine = await Spine.start(node);
-    contextId = await spine.protect(vm);
+    await setUp();
     const { id } = await spine.backUp(contextId);
     expect(await spine.runs.cancel(id, 'too late')).toMatchObject({ state: 'completed' });
     await expect(spine.runs.cancel('backup-of-nothing', 'x')).rejects.toMatchObject({

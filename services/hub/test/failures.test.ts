@@ -1,66 +1,39 @@
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
-import { eventually, requires } from '@sendense/runtime/testing';
-import { FakeNode } from './stage/fake-node.js';
+import { requires } from '@sendense/runtime/testing';
+import type { FakeNode } from './stage/fake-node.js';
 import type { FakeVm } from './stage/fake-vm.js';
-import { NOTHING_LEFT, Spine, type SpineOptions } from './stage/spine.js';
+import { ProtectedVm } from './stage/protected-vm.js';
+import type { Spine, SpineOptions } from './stage/spine.js';
 
 const MIB = 2 ** 20;
-const isRoot = process.getuid?.() === 0;
 
 requires(
   describe,
   'qemu-nbd',
   'qemu-img',
 )('a backup that cannot be finished', () => {
+  let world: ProtectedVm;
   let node: FakeNode;
   let spine: Spine;
   let vm: FakeVm;
   let contextId: string;
 
   async function setUp(options: SpineOptions = {}): Promise<void> {
-    spine = await Spine.start(node, options);
-    vm = node.addVm('pgtest1', [
-      { key: 2000, sizeBytes: 4 * MIB },
-      { key: 2001, sizeBytes: 2 * MIB },
-    ]);
-    contextId = await spine.protect(vm);
+    spine = await world.setUp(options);
+    ({ contextId } = world);
   }
 
   beforeEach(async () => {
-    node = await FakeNode.start();
+    world = await ProtectedVm.create();
+    ({ node, vm } = world);
   });
 
   afterEach(async () => {
-    await spine[Symbol.asyncDispose]();
-    await node[Symbol.asyncDispose]();
+    await world[Symbol.asyncDispose]();
   });
-
-  /** Everything of it is gone, and the VM can be backed up again. */
-  async function leavesNothing(): Promise<void> {
-    await eventually('nothing is left', async () => {
-      expect(await spine.leftovers(node)).toEqual(NOTHING_LEFT);
-      return true;
-    });
-    expect(await spine.files()).toEqual([]);
-    expect((await spine.catalog.restorePoints.list()).items).toEqual([]);
-  }
-
-  async function worksAgain(): Promise<void> {
-    expect(await spine.backUp(contextId)).toMatchObject({ state: 'completed' });
-  }
-
-  /** A script in the place of a tool. */
-  function tool(name: string, script: string): string {
-    const path = join('/tmp', `sendense-test-${process.pid}-${name}`);
-    writeFileSync(path, `#!/bin/sh\n${script}\n`);
-    chmodSync(path, 0o755);
-    return path;
-  }
 
   it('says that qemu-nbd is missing, and what to install', async () => {
     await setUp({ qemuNbd: '/nowhere/qemu-nbd' });
@@ -69,18 +42,18 @@ requires(
       message: expect.stringContaining('qemu-utils'),
       context: { backup_id: expect.stringMatching(/^backup-pgtest1-/) },
     });
-    await leavesNothing();
+    await world.leavesNothing();
     const [record] = (await spine.catalog.backups.list()).items;
     expect(record).toMatchObject({ state: 'failed', error: { code: 'qemu_nbd_missing' } });
   });
 
   it('says why qemu-nbd died at once', async () => {
-    await setUp({ qemuNbd: tool('nbd-broken', 'echo "cannot open display" >&2; exit 3') });
+    await setUp({ qemuNbd: world.script('qemu-nbd', 'echo "cannot open display" >&2; exit 3') });
     await expect(spine.start(contextId)).rejects.toMatchObject({
       code: 'qemu_nbd_failed',
       message: expect.stringContaining('cannot open display'),
     });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('fails within seconds with qemu-nbd’s last words when it dies in the middle', async () => {
@@ -98,9 +71,9 @@ requires(
       error: { code: 'qemu_nbd_died', message: expect.stringMatching(/pgtest1-disk1.*SIGKILL/) },
     });
     expect(node.jobs.size).toBe(0);
-    await leavesNothing();
+    await world.leavesNothing();
     hold.release();
-    await worksAgain();
+    await world.worksAgain();
   });
 
   it('uses another port when a stranger holds one', async () => {
@@ -136,71 +109,6 @@ requires(
     expect((await spine.catalog.backups.list()).items).toEqual([]);
   });
 
-  it('says that the repository’s directory is gone, and works again once it is back', async () => {
-    await setUp();
-    const { path } = await spine.repository();
-    renameSync(path, `${path}-away`);
-    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'repository_missing' });
-    renameSync(`${path}-away`, path);
-    await leavesNothing();
-    await worksAgain();
-  });
-
-  it('says that a path cannot be created', async () => {
-    await setUp();
-    const { path } = await spine.repository();
-    mkdirSync(join(path, contextId));
-    writeFileSync(join(path, contextId, 'disk-0'), 'a file in the way');
-    await expect(spine.start(contextId)).rejects.toMatchObject({
-      code: 'target_create_failed',
-      message: expect.stringContaining('disk-0'),
-    });
-    rmSync(join(path, contextId), { recursive: true });
-    await leavesNothing();
-  });
-
-  const asRoot = isRoot ? it : it.skip;
-
-  asRoot('says that the repository cannot be written, and works again once it can [needs root]', async () => {
-    await using mount = mountTmpfs('200m');
-    await setUp({ repositoryPath: mount.path });
-    execFileSync('mount', ['-o', 'remount,ro', mount.path]);
-    await expect(spine.start(contextId)).rejects.toMatchObject({
-      code: 'repository_not_writable',
-      message: expect.stringContaining(mount.path),
-    });
-    execFileSync('mount', ['-o', 'remount,rw', mount.path]);
-    await leavesNothing();
-    await worksAgain();
-    await spine[Symbol.asyncDispose]();
-  });
-
-  asRoot('says that the repository is full before it begins [needs root]', async () => {
-    await using small = mountTmpfs('40m');
-    await setUp({ repositoryPath: small.path });
-    await expect(spine.start(contextId)).rejects.toMatchObject({
-      code: 'repository_full',
-      message: expect.stringMatching(/has \d+ MiB left/),
-    });
-    await leavesNothing();
-    await spine[Symbol.asyncDispose]();
-  });
-
-  asRoot('ends with repository_full when the space runs out in the middle [needs root]', async () => {
-    await using small = mountTmpfs('80m');
-    await setUp({ repositoryPath: small.path });
-    const big = node.addVm('big', [{ key: 2000, sizeBytes: 100 * MIB }]);
-    big.disk(2000).fill(0, 100 * MIB);
-    const { id } = await spine.start(await spine.protect(big));
-    expect(await spine.end(id)).toMatchObject({
-      state: 'failed',
-      error: { code: 'repository_full', message: expect.stringContaining('Free space there') },
-    });
-    await leavesNothing();
-    await worksAgain();
-    await spine[Symbol.asyncDispose]();
-  });
-
   it('says at once that the node is offline', async () => {
     await setUp();
     node.cut();
@@ -209,7 +117,7 @@ requires(
       message: expect.stringContaining('berlin'),
     });
     await node.connect();
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('gives up a node that stays away, and cleans up there when it is back', async () => {
@@ -226,9 +134,9 @@ requires(
     expect(node.snapshotsLeft).toBe(1);
     await node.connect();
     spine.runs.nodeConnected('berlin');
-    await leavesNothing();
+    await world.leavesNothing();
     hold.release();
-    await worksAgain();
+    await world.worksAgain();
   });
 
   it('notices that a node came back without the job', async () => {
@@ -245,7 +153,7 @@ requires(
       error: { code: 'node_lost', message: expect.stringContaining('started anew') },
     });
     node.failAt('removing', undefined);
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('passes on what the node failed with', async () => {
@@ -260,7 +168,7 @@ requires(
       error: { code: 'snapshot_create_failed', message: 'TooManySnapshotLevels: remove some' },
     });
     expect(node.forgotten).toEqual([id]);
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('passes on what the vCenter said, and names a VM that is gone', async () => {
@@ -273,26 +181,26 @@ requires(
       code: 'vm_not_found',
       message: expect.stringContaining('no longer on vcenter.example'),
     });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('has no disk to back up', async () => {
     await setUp();
     vm.disks = node.addVm('x', [{ key: 2000, sizeBytes: MIB, unsupportedReason: 'physical_rdm' }]).disks;
     await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'vm_has_no_disks' });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('does not become a point when the image is damaged', async () => {
     await setUp({
-      qemuImg: tool(
-        'img-check',
+      qemuImg: world.script(
+        'qemu-img',
         'case "$1" in check) echo "ERROR cluster 5 refcount=0" >&2; exit 2;; esac; exec qemu-img "$@"',
       ),
     });
     const { id } = await spine.start(contextId);
     expect(await spine.end(id)).toMatchObject({ state: 'failed', error: { code: 'image_check_failed' } });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('does not become a point when the hashes are damaged', async () => {
@@ -303,7 +211,7 @@ requires(
     writeFileSync(node.jobs.get(id)!.hashesPath(2000), 'not hashes');
     hold.release();
     expect(await spine.end(id)).toMatchObject({ state: 'failed', error: { code: 'block_hashes_invalid' } });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('is not asked for credentials that were removed', async () => {
@@ -311,7 +219,7 @@ requires(
     const [vcenter] = await spine.catalog.vcenters.list();
     await spine.catalog.vcenters.remove(vcenter!.id);
     await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'credentials_missing' });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 
   it('ends as failed when the hub is stopped in the middle', async () => {
@@ -325,7 +233,7 @@ requires(
       error: { code: 'shutting_down' },
     });
     await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'shutting_down' });
-    await leavesNothing();
+    await world.leavesNothing();
   });
 });
 
@@ -335,18 +243,4 @@ function listen(port: number): Promise<Server> {
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () => resolve(server));
   });
-}
-
-/** A file system of its own that is soon full. */
-function mountTmpfs(size: string): AsyncDisposable & { readonly path: string } {
-  const path = `/tmp/sendense-small-${process.pid}-${size}`;
-  mkdirSync(path, { recursive: true });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      execFileSync('umount', ['--lazy', path]);
-      rmSync(path, { recursive: true });
-    },
-  };
 }

@@ -1,0 +1,125 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { requires } from '@sendense/runtime/testing';
+import { ProtectedVm } from './stage/protected-vm.js';
+import type { Spine, SpineOptions } from './stage/spine.js';
+
+const MIB = 2 ** 20;
+/** Needs root, and a kernel that lets it: a container may not. */
+const itOnTmpfs = canMount() ? it : it.skip;
+
+requires(
+  describe,
+  'qemu-nbd',
+  'qemu-img',
+)('a backup into a repository that fails', () => {
+  let world: ProtectedVm;
+  let spine: Spine;
+  let contextId: string;
+
+  async function setUp(options: SpineOptions = {}): Promise<void> {
+    spine = await world.setUp(options);
+    ({ contextId } = world);
+  }
+
+  beforeEach(async () => {
+    world = await ProtectedVm.create();
+  });
+
+  afterEach(async () => {
+    await world[Symbol.asyncDispose]();
+  });
+
+  it('says that the repository’s directory is gone, and works again once it is back', async () => {
+    await setUp();
+    const { path } = await spine.repository();
+    renameSync(path, `${path}-away`);
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'repository_missing' });
+    renameSync(`${path}-away`, path);
+    await world.leavesNothing();
+    await world.worksAgain();
+  });
+
+  it('says that a path cannot be created', async () => {
+    await setUp();
+    const { path } = await spine.repository();
+    mkdirSync(join(path, contextId));
+    writeFileSync(join(path, contextId, 'disk-0'), 'a file in the way');
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'target_create_failed',
+      message: expect.stringContaining('disk-0'),
+    });
+    rmSync(join(path, contextId), { recursive: true });
+    await world.leavesNothing();
+  });
+
+  itOnTmpfs(
+    'says that the repository cannot be written, and works again once it can [needs mount]',
+    async () => {
+      await using mount = mountTmpfs('200m');
+      await setUp({ repositoryPath: mount.path });
+      execFileSync('mount', ['-o', 'remount,ro', mount.path]);
+      await expect(spine.start(contextId)).rejects.toMatchObject({
+        code: 'repository_not_writable',
+        message: expect.stringContaining(mount.path),
+      });
+      execFileSync('mount', ['-o', 'remount,rw', mount.path]);
+      await world.leavesNothing();
+      await world.worksAgain();
+      await spine[Symbol.asyncDispose]();
+    },
+  );
+
+  itOnTmpfs('says that the repository is full before it begins [needs mount]', async () => {
+    await using small = mountTmpfs('40m');
+    await setUp({ repositoryPath: small.path });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'repository_full',
+      message: expect.stringMatching(/has \d+ MiB left/),
+    });
+    await world.leavesNothing();
+    await spine[Symbol.asyncDispose]();
+  });
+
+  itOnTmpfs('ends with repository_full when the space runs out in the middle [needs mount]', async () => {
+    await using small = mountTmpfs('80m');
+    await setUp({ repositoryPath: small.path });
+    const big = world.node.addVm('big', [{ key: 2000, sizeBytes: 100 * MIB }]);
+    big.disk(2000).fill(0, 100 * MIB);
+    const { id } = await spine.start(await spine.protect(big));
+    expect(await spine.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: 'repository_full', message: expect.stringContaining('Free space there') },
+    });
+    await world.leavesNothing();
+    await world.worksAgain();
+    await spine[Symbol.asyncDispose]();
+  });
+});
+
+/** A file system of its own that is soon full. */
+function mountTmpfs(size: string): AsyncDisposable & { readonly path: string } {
+  const path = `/tmp/sendense-small-${process.pid}-${size}`;
+  mkdirSync(path, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path], { stdio: 'pipe' });
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      execFileSync('umount', ['--lazy', path]);
+      rmSync(path, { recursive: true });
+    },
+  };
+}
+
+function canMount(): boolean {
+  const path = `/tmp/sendense-small-${process.pid}-1m`;
+  try {
+    void mountTmpfs('1m')[Symbol.asyncDispose]();
+    return true;
+  } catch {
+    rmSync(path, { recursive: true, force: true });
+    return false;
+  }
+}
