@@ -25,10 +25,10 @@ interface Stat {
 
 /** Of sysconf(_SC_CLK_TCK), which is 100 on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
-const INTERVAL_MS = 100;
+const INTERVAL_MS = 250;
 
 /**
- * Watches this process and its descendants, ten times a second: a process that ends between two looks loses at most that
+ * Watches this process and its descendants, four times a second: a process that ends between two looks loses at most that
  * much of its time.
  */
 export class ProcessWatch implements Disposable {
@@ -76,6 +76,8 @@ export class ProcessWatch implements Disposable {
 
   #lookAt({ pid, startTicks, cpuTicks }: Stat, first: boolean): void {
     const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+    // It has ended, and was counted under its name.
+    if (commandLine === '') return;
     const name = this.classify(commandLine);
     if (name === undefined) return;
     // The mark of the peak starts afresh (proc(5)), so that it is the peak of this measurement.

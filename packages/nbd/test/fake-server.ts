@@ -97,7 +97,9 @@ export class FakeServer implements AsyncDisposable {
     return fake;
   }
 
-  async connect(options: { blockStatus?: boolean; timeoutMs?: number } = {}): Promise<NbdClient> {
+  async connect(
+    options: { blockStatus?: boolean; timeoutMs?: number; replyTimeoutMs?: number } = {},
+  ): Promise<NbdClient> {
     return NbdClient.connect({ address: this.address, exportName: 'disk', log, ...options });
   }
 

@@ -9,6 +9,7 @@ import { HandshakeReader } from './handshake-reader.js';
 import { MAX_RANGE_BYTES, type Command } from './protocol.js';
 import { ReplyReader } from './reply-reader.js';
 import { PendingRequest, requestHead } from './requests.js';
+import { SilenceWatch, type Conversation } from './silence-watch.js';
 import { timeLimit } from './time-limit.js';
 import { Wire } from './wire.js';
 
@@ -25,7 +26,15 @@ export type ConnectOptions = (
   readonly signal?: AbortSignal;
   /** For connecting and the handshake together. @default 10000 */
   readonly timeoutMs?: number;
+  /**
+   * How long the server may say nothing while it owes an answer, before the connection is given up as lost. A flush gets
+   * ten times as long: it may have gigabytes to bring to a slow disk, and says nothing meanwhile. @default 120000
+   */
+  readonly replyTimeoutMs?: number;
 };
+
+const DEFAULT_REPLY_TIMEOUT_MS = 120_000;
+const FLUSH_PATIENCE = 10;
 
 /** How long the server may take to hang up after we said goodbye. */
 const GOODBYE_MS = 1000;
@@ -47,15 +56,23 @@ export class NbdClient implements AsyncDisposable {
   #state: 'open' | 'closing' | 'ended' = 'open';
   #reason: unknown;
   #bytesUnderWay = 0;
+  #waitingSince: number | undefined;
+  readonly #silenceWatch: SilenceWatch;
 
   private constructor(
     private readonly wire: Wire,
     readonly exportName: string,
     agreement: Agreement,
     private readonly log: Logger,
+    private readonly replyTimeoutMs: number,
   ) {
     this.export = agreement.export;
     this.lost = this.#lost.promise;
+    this.#silenceWatch = new SilenceWatch(
+      () => this.#conversation(),
+      replyTimeoutMs,
+      (silentMs) => wire.destroy(new Error(`no answer for ${(silentMs / 1000).toFixed(1)} s`)),
+    );
     wire.deliverTo(this.#replyReader(agreement));
   }
 
@@ -81,7 +98,8 @@ export class NbdClient implements AsyncDisposable {
       wire.deliverTo(reader);
       const agreement = await negotiate(wire, reader, options.exportName, options.blockStatus ?? false);
       if (reader.rest().length > 0) throw protocolError(server, 'it sent more than the handshake asked for');
-      return new NbdClient(wire, options.exportName, agreement, options.log);
+      const { exportName, log, replyTimeoutMs = DEFAULT_REPLY_TIMEOUT_MS } = options;
+      return new NbdClient(wire, exportName, agreement, log, replyTimeoutMs);
     } catch (error) {
       wire?.destroy();
       if (signal.aborted) throw toSendenseError(signal.reason, 'cancelled');
@@ -215,6 +233,7 @@ export class NbdClient implements AsyncDisposable {
     if (this.#state !== 'open')
       throw connectionLost(this.wire.description, this.exportName, request, this.#reason);
     const cookie = ++this.#lastCookie;
+    if (this.#pending.size === 0) this.#waitingSince = performance.now();
     this.#pending.set(cookie, request);
     this.#bytesUnderWay += length;
     const head = requestHead(command, cookie, offset, length);
@@ -222,6 +241,15 @@ export class NbdClient implements AsyncDisposable {
     else this.wire.send(head);
     await request.promise;
     return request;
+  }
+
+  #conversation(): Conversation {
+    const flushing = [...this.#pending.values()].some(({ command }) => command === 'FLUSH');
+    return {
+      heardBytes: this.wire.heardBytes,
+      waitingSince: this.#waitingSince,
+      patienceMs: this.replyTimeoutMs * (flushing ? FLUSH_PATIENCE : 1),
+    };
   }
 
   #replyReader(agreement: Agreement): ReplyReader {
@@ -233,6 +261,7 @@ export class NbdClient implements AsyncDisposable {
       request: (cookie) => this.#pending.get(cookie),
       done: (cookie, request) => {
         this.#pending.delete(cookie);
+        if (this.#pending.size === 0) this.#waitingSince = undefined;
         this.#bytesUnderWay -= request.length;
         request.replied();
       },
@@ -244,6 +273,7 @@ export class NbdClient implements AsyncDisposable {
 
   #end(reason: unknown): void {
     if (this.#state === 'ended') return;
+    this.#silenceWatch[Symbol.dispose]();
     const asked = this.#state === 'closing';
     this.#state = 'ended';
     this.#reason = reason;

@@ -22,6 +22,7 @@ export class Wire {
   #sink: ByteSink | undefined;
   /** What the kernel was given to write to, and for whom. */
   #lent: { readonly space: Uint8Array; readonly sink: ByteSink | undefined } | undefined;
+  #heardBytes = 0;
   #ended = false;
   #error: Error | undefined;
   #corked = false;
@@ -54,6 +55,11 @@ export class Wire {
     stream.on('data', (chunk: Buffer) => wire.#copy(chunk));
     stream.pause();
     return wire;
+  }
+
+  /** How much has arrived. */
+  get heardBytes(): number {
+    return this.#heardBytes;
   }
 
   /** From now on the bytes go there. */
@@ -144,6 +150,7 @@ export class Wire {
 
   #took(count: number): void {
     if (this.#ended) return;
+    this.#heardBytes += count;
     try {
       this.#sink?.took(count);
     } catch (error) {
