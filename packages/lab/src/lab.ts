@@ -7,7 +7,7 @@ import { loadCertificate } from './certificate.js';
 import { ChangeLogs, VmLocks, type LabContext } from './context.js';
 import { Faults } from './faults.js';
 import { emptyState } from './model/inventory.js';
-import { StateFile } from './model/state.js';
+import { StateFile, type LabState } from './model/state.js';
 import { RunningLab } from './running-lab.js';
 import { LayerStore } from './storage/layer-store.js';
 import type { Lab, LabOptions } from './types.js';
@@ -32,6 +32,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const file = await StateFile.open(directory, emptyState);
   const { state } = file;
   const layers = new LayerStore(join(directory, 'layers'), () => state.nextLayer++);
+  layers.removeStrays(knownLayers(state));
   owned.defer('layers', () => layers.close());
   const changeLogs = new ChangeLogs(join(directory, 'changes'));
   owned.defer('change logs', () => changeLogs.close());
@@ -83,6 +84,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     { ...credentials, passwordFile, vddkLibdir: VDDK_LIBDIR },
     owned.move(),
   );
+}
+
+function knownLayers(state: LabState): Set<string> {
+  const vmdks = state.vms.flatMap((vm) => Object.values(vm.vmdks));
+  return new Set([...vmdks, ...state.kept].flatMap(({ layers }) => layers));
 }
 
 /** The given password, or the directory's own; either way it ends up in the file, for others to read. */

@@ -190,6 +190,14 @@ export class RunningLab implements Lab {
     return this.server.sessionCount();
   }
 
+  async stopVCenter(): Promise<void> {
+    await this.server.goOffline();
+  }
+
+  async startVCenter(): Promise<void> {
+    await this.server.goOnline();
+  }
+
   journal(): Journal {
     const { state } = this.context;
     return {

@@ -263,5 +263,8 @@ export interface Lab extends AsyncDisposable {
   /** Every session is forgotten: the next calls get NotAuthenticated. */
   expireSessions(): void;
   sessionCount(): number;
+  /** The API is gone: connections end and are refused, until it is back at the same port. */
+  stopVCenter(): Promise<void>;
+  startVCenter(): Promise<void>;
   journal(): Journal;
 }

@@ -6,11 +6,11 @@ import { SendenseError } from '@sendense/core';
 import { delay, type Listen, type Logger } from '@sendense/runtime';
 import type { Certificate } from './certificate.js';
 import { orderedFault, VimFault } from './soap/fault.js';
-import { text, type Reference, type Value } from './soap/value.js';
+import { BadRequest, cookieOf, readBody, readCall, sessionCookie, type SoapCall } from './soap/request.js';
+import { text, type Value } from './soap/value.js';
 import { answer, faultAnswer } from './soap/writer.js';
-import { child, parseXml, type XmlElement } from './soap/xml.js';
 import type { LabFault } from './types.js';
-import { optionalReference, wholeNumber } from './vim/arguments.js';
+import { wholeNumber } from './vim/arguments.js';
 import { checkLogin } from './vim/service-objects.js';
 import { VimService, type VimServiceOptions } from './vim/service.js';
 import { describeSession, type Session } from './vim/sessions.js';
@@ -22,9 +22,6 @@ export interface VimServerOptions extends VimServiceOptions {
   /** Further names under which clients reach it; the endpoint shows the first. */
   readonly hostNames: readonly string[];
 }
-
-const LARGEST_REQUEST_BYTES = 16 << 20;
-const COOKIE = 'vmware_soap_session';
 
 /** The versions of the API that the lab claims, the newest first: clients choose the newest that they know. */
 const VERSIONS = [
@@ -68,6 +65,7 @@ export class VimServer implements AsyncDisposable {
   readonly thumbprints: { readonly sha1: string; readonly sha256: string };
   readonly #service: VimService;
   readonly #log: Logger;
+  readonly #listen: Listen;
 
   private constructor(
     private readonly server: Server,
@@ -79,6 +77,7 @@ export class VimServer implements AsyncDisposable {
     this.thumbprints = options.certificate.thumbprints;
     this.#service = new VimService(options);
     this.#log = options.context.log;
+    this.#listen = options.listen;
     server.on('request', (request, response) => void this.#respond(request, response));
   }
 
@@ -86,17 +85,7 @@ export class VimServer implements AsyncDisposable {
   static async start(options: VimServerOptions): Promise<VimServer> {
     const { keyPem, certificatePem } = options.certificate;
     const server = createServer({ key: keyPem, cert: certificatePem, keepAliveTimeout: 60_000 });
-    server.listen(options.listen);
-    try {
-      await once(server, 'listening');
-    } catch (cause) {
-      const { host, port } = options.listen;
-      throw new SendenseError(
-        'port_in_use',
-        `the lab cannot listen on ${host}:${port}: ${(cause as Error).message}`,
-        { cause },
-      );
-    }
+    await listenOn(server, options.listen);
     return new VimServer(server, options);
   }
 
@@ -118,12 +107,23 @@ export class VimServer implements AsyncDisposable {
     return { ...this.#service.operations };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** As a vCenter that is shut down: every connection ends, and new ones are refused. Tasks go on. */
+  async goOffline(): Promise<void> {
+    if (!this.server.listening) return;
     const closed = once(this.server, 'close');
     this.server.close();
-    await this.#service.stop();
     this.server.closeAllConnections();
     await closed;
+  }
+
+  /** Listens again where it did. @throws `port_in_use` */
+  async goOnline(): Promise<void> {
+    if (!this.server.listening) await listenOn(this.server, { host: this.#listen.host, port: this.port });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#service.stop();
+    await this.goOffline();
   }
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -201,7 +201,7 @@ export class VimServer implements AsyncDisposable {
       remoteAddress,
       request.headers['user-agent'] ?? '',
     );
-    headers['set-cookie'] = `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure;`;
+    headers['set-cookie'] = sessionCookie(session.cookie);
     return describeSession(session);
   }
 
@@ -212,45 +212,21 @@ export class VimServer implements AsyncDisposable {
   }
 }
 
+async function listenOn(server: Server, listen: Listen): Promise<void> {
+  server.listen(listen);
+  try {
+    await once(server, 'listening');
+  } catch (cause) {
+    throw new SendenseError(
+      'port_in_use',
+      `the lab cannot listen on ${listen.host}:${listen.port}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
 /** The answer is not to be sent. */
 class HangUp extends Error {}
-
-/** What came is no call. */
-class BadRequest extends Error {}
-
-interface SoapCall {
-  readonly method: string;
-  readonly target: Reference;
-  readonly arguments: XmlElement;
-}
-
-async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > LARGEST_REQUEST_BYTES) throw new BadRequest('The request is too large.');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function readCall(document: string): SoapCall {
-  let root: XmlElement;
-  try {
-    root = parseXml(document);
-  } catch (error) {
-    throw new BadRequest(`The request is no well-formed XML: ${String(error)}`);
-  }
-  const call = child(root, 'Body')?.children[0];
-  const target = call && optionalReference(call, '_this');
-  if (!call || !target) throw new BadRequest('The request holds no call.');
-  return { method: call.name, target, arguments: call };
-}
-
-function cookieOf(request: IncomingMessage): string | undefined {
-  return new RegExp(`${COOKIE}="?([0-9a-f]+)"?`).exec(request.headers.cookie ?? '')?.[1];
-}
 
 /**
  * Does to a call what the lab was told.

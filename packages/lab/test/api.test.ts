@@ -56,6 +56,21 @@ describeWith('sessions', () => {
     );
   });
 
+  it('goes away and comes back at the same port', async () => {
+    using folder = temporaryDirectory();
+    await using lab = await startLab({ directory: folder.path });
+    const client = await SoapClient.login(lab);
+    const look = async () => client.call('Fetch', 'Folder', 'group-d1', [element('prop', 'name')]);
+    await lab.stopVCenter();
+    await expect(look()).rejects.toThrow(/ECONNREFUSED|hang up|ECONNRESET/);
+    await expect(
+      new SoapClient(lab).call('CurrentTime', 'ServiceInstance', 'ServiceInstance'),
+    ).rejects.toThrow('ECONNREFUSED');
+    await lab.startVCenter();
+    expect((await look()).fault).toBeUndefined();
+    await lab.stopVCenter();
+  });
+
   it('answers what is no call with a fault, not with a broken connection', async () => {
     using folder = temporaryDirectory();
     await using lab = await startLab({ directory: folder.path });

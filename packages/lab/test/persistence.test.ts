@@ -1,7 +1,7 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
@@ -72,6 +72,15 @@ describeWith('a lab that is started again', () => {
     await expect(startLab({ directory: folder.path })).rejects.toMatchObject({
       code: 'data_directory_in_use',
     });
+  });
+
+  it('clears away what a killed one left half made', async () => {
+    using folder = temporaryDirectory();
+    await (await startLab({ directory: folder.path }))[Symbol.asyncDispose]();
+    await writeFile(`${folder.path}/layers/layer-000001.raw`, 'a layer that the state does not know');
+    await using lab = await startLab({ directory: folder.path });
+    await lab.createVm({ name: 'pgtest1', disks: [{ sizeBytes: MiB }] });
+    expect((await readFile(await lab.diskImage('pgtest1', 2000))).equals(Buffer.alloc(MiB))).toBe(true);
   });
 
   it('loses nothing when it is killed, also in the middle of a merge, which it finishes when asked', async () => {

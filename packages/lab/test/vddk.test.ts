@@ -227,10 +227,14 @@ describeWith('faults of VDDK', () => {
     const disk = await frozenDisk(lab, 2 * MiB, [{ offset: 0, random: 'a', length: 2 * MiB }]);
     lab.setFault({ operation: 'vddk.read', delayMs: 50 });
     await using nbdkit = await serveDisk(lab, folder.path, disk);
-    const started = performance.now();
-    // 32 reads: 1.6 s one after another.
-    await copyOut(nbdkit.uri, `${folder.path}/copy.raw`, '--requests=32', '--request-size=65536');
-    expect(performance.now() - started).toBeLessThan(900);
+    const timed = async (requests: number): Promise<number> => {
+      const started = performance.now();
+      const options = [`--requests=${requests}`, '--request-size=65536'];
+      await copyOut(nbdkit.uri, `${folder.path}/copy-${requests}.raw`, ...options);
+      return performance.now() - started;
+    };
+    // 32 reads: 1.6 s one after another, however fast the machine is.
+    expect(await timed(32)).toBeLessThan((await timed(1)) / 2);
   });
 
   it('ends the process in the middle, as a crash in the library does', async () => {

@@ -126,6 +126,15 @@ export function addOtherCommands(program: Command): void {
     'session.expire',
     () => ({}),
   );
+  const vcenter = program.command('vcenter').description('the API as a whole');
+  labCommand(vcenter, 'stop', 'refuse every connection', 'vcenter stop --dir /tmp/lab').answers(
+    'vcenter.stop',
+    () => ({}),
+  );
+  labCommand(vcenter, 'start', 'answer again', 'vcenter start --dir /tmp/lab').answers(
+    'vcenter.start',
+    () => ({}),
+  );
   labCommand(program, 'info', 'how to reach the running lab', 'info --dir /tmp/lab --json').answers(
     'info',
     () => ({}),

@@ -24,6 +24,8 @@ export interface Commands {
   'fault.clear': { which?: number | string };
   'fault.list': Record<string, never>;
   'session.expire': Record<string, never>;
+  'vcenter.stop': Record<string, never>;
+  'vcenter.start': Record<string, never>;
   journal: Record<string, never>;
 }
 
@@ -59,6 +61,8 @@ const COMMANDS: { readonly [Name in CommandName]: (lab: Lab, input: Commands[Nam
   'fault.clear': (lab, { which }) => lab.clearFaults(which),
   'fault.list': (lab) => lab.faults(),
   'session.expire': (lab) => lab.expireSessions(),
+  'vcenter.stop': async (lab) => lab.stopVCenter(),
+  'vcenter.start': async (lab) => lab.startVCenter(),
   journal: (lab) => lab.journal(),
 };
 

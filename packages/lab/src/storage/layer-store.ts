@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Chain } from './chain.js';
 import { Layer } from './layer.js';
@@ -13,6 +13,13 @@ export class LayerStore {
     private readonly nextNumber: () => number,
   ) {
     mkdirSync(directory, { recursive: true });
+  }
+
+  /** Removes the files that nobody knows: what a lab left that was killed between two steps. */
+  removeStrays(known: ReadonlySet<string>): void {
+    for (const file of readdirSync(this.directory)) {
+      if (!known.has(file.replace(/\.(raw|map)$/, ''))) rmSync(join(this.directory, file));
+    }
   }
 
   create(sizeBytes: number): Layer {

@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { toSendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import { VimFault } from '../soap/fault.js';
 import {
@@ -108,18 +109,18 @@ export class Tasks {
       task.state = 'success';
     } catch (error) {
       task.state = 'error';
-      task.error = error instanceof VimFault ? error : unexpected(error);
-      if (!(error instanceof VimFault))
-        this.log.error({ error, task: task.descriptionId }, 'a task of the lab failed');
+      task.error = error instanceof VimFault ? error : this.#unexpected(task, error);
     }
     task.completeTime = new Date();
   }
-}
 
-function unexpected(error: unknown): VimFault {
-  return new VimFault('SystemError', error instanceof Error ? error.message : String(error), {
-    reason: text(String(error)),
-  });
+  #unexpected(task: Task, error: unknown): VimFault {
+    const { code, message } = toSendenseError(error);
+    // The lab stops: nobody waits for the task any more.
+    const level = code === 'cancelled' ? 'debug' : 'error';
+    this.log[level]({ error, task: task.descriptionId }, 'a task of the lab failed');
+    return new VimFault('SystemError', message, { reason: text(message) });
+  }
 }
 
 export function describeTask(task: Task): Value {
