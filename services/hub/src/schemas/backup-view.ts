@@ -137,11 +137,13 @@ function diskResult(disk: BackupDiskRecord): Static<typeof Backup>['disk_results
 /** `2000:nbd://127.0.0.1:10100/pgtest1-disk0,…` of the disks that have a target. */
 function nbdTargets(disks: readonly BackupDiskRecord[]): string {
   return formatNbdTargets(
-    disks.flatMap((disk) => {
-      if (!('nbdPort' in disk) || disk.nbdPort === undefined || disk.nbdExportName === undefined) return [];
-      const address = { kind: 'tcp', host: '127.0.0.1', port: disk.nbdPort } as const;
-      return [{ diskKey: disk.diskKey, address, exportName: disk.nbdExportName }];
-    }),
+    disks
+      .toSorted((a, b) => a.diskKey - b.diskKey)
+      .flatMap((disk) => {
+        if (!('nbdPort' in disk) || disk.nbdPort === undefined || disk.nbdExportName === undefined) return [];
+        const address = { kind: 'tcp', host: '127.0.0.1', port: disk.nbdPort } as const;
+        return [{ diskKey: disk.diskKey, address, exportName: disk.nbdExportName }];
+      }),
   );
 }
 

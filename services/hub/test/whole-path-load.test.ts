@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { eventually, requires } from '@sendense/runtime/testing';
+import { Constellation, CONSTELLATION_TOOLS, NOTHING_LEFT } from './constellation.js';
+import { freePortRange } from './stage/spine.js';
+
+const MIB = 2 ** 20;
+
+requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once', () => {
+  let all: Constellation;
+
+  beforeAll(async () => {
+    const { first, last } = await freePortRange(101);
+    all = await Constellation.start({ settings: { SENDENSE_NBD_PORTS: `${first}-${last}` } });
+  });
+
+  afterAll(async () => {
+    await all[Symbol.asyncDispose]();
+  });
+
+  it('12 VMs of 2 disks run together, all identical, and nothing is left', async () => {
+    const vms = [];
+    for (let index = 0; index < 12; index++) {
+      const disks = [{ sizeBytes: 2 * MIB }, { sizeBytes: MIB + 512, controller: 'scsi1' as const }];
+      vms.push(await all.addVm({ name: `vm-${index}`, disks }, MIB));
+    }
+    // Reads that never end hold every backup until all of them run.
+    all.lab.setFault({ operation: 'vddk.read', delayMs: 1_500 });
+    const started = await Promise.all(vms.map(({ name }) => all.start(name)));
+    expect(started.map(({ status }) => status)).toEqual(vms.map(() => 202));
+    await eventually(
+      'all twelve have their ports',
+      () => all.hub.hub.context.runs.leases().leased.length === 24,
+      30_000,
+    );
+    all.lab.clearFaults();
+    for (const [index, { body }] of started.entries()) {
+      const ended = await all.end(String(body['backup_id']), 120_000);
+      expect(ended).toMatchObject({ state: 'completed', error: null });
+      expect(Object.values(await all.compare(vms[index]!, ended))).toEqual([true, true]);
+      expect(all.lab.snapshotHistory(vms[index]!.moref)).toEqual({ created: 1, removed: 1 });
+    }
+    await eventually('nothing is left', () => {
+      expect(all.leftovers()).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    expect(all.hub.hub.context.runs.leases().free).toBe(101);
+  }, 240_000);
+
+  it('60 VMs of 2 disks wait in the queue and all complete, and everything returns to the start', async () => {
+    const ids: string[] = [];
+    for (let index = 0; index < 60; index++) {
+      const { name } = await all.addVm(
+        { name: `queued-${index}`, disks: [{ sizeBytes: MIB }, { sizeBytes: MIB }] },
+        64 << 10,
+      );
+      const { status, body } = await all.start(name);
+      expect(status).toBe(202);
+      ids.push(String(body['backup_id']));
+    }
+    for (const id of ids) expect(await all.end(id, 240_000)).toMatchObject({ state: 'completed' });
+    await eventually('nothing is left', () => {
+      expect(all.leftovers()).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    expect(all.hub.hub.context.runs.leases()).toMatchObject({ free: 101, taken: [] });
+    expect(all.hub.hub.context.runs.queue()).toEqual([]);
+  }, 400_000);
+});
