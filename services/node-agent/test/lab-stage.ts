@@ -16,13 +16,13 @@ import { temporaryDirectory } from '@sendense/runtime/testing';
 const CLIENT = fileURLToPath(new URL('../src/backup-client/main.js', import.meta.url));
 const run = promisify(execFile);
 
+/** nbdkit's real plugin, where ./dev leaves it unless told otherwise. */
+export const VDDK_PLUGIN =
+  process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] ??
+  fileURLToPath(new URL('../../../../.tools/vddk-plugin/nbdkit-vddk-plugin.so', import.meta.url));
+
 /** Tools that a test with a lab needs. */
-export const LAB_TOOLS = [
-  'nbdkit',
-  'qemu-nbd',
-  'qemu-img',
-  process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] ?? 'nbdkit',
-];
+export const LAB_TOOLS = ['nbdkit', 'qemu-nbd', 'qemu-img', VDDK_PLUGIN];
 
 /** A lab, and QCOW2 targets for what is read from it. */
 export interface Stage extends AsyncDisposable {
@@ -58,9 +58,7 @@ export async function startStage(): Promise<Stage> {
       ...lab.vddkEnvironment,
       TMPDIR: temporary,
       SENDENSE_VDDK_LIBDIR: lab.vddkLibdir,
-      ...(process.env['SENDENSE_NBDKIT_VDDK_PLUGIN']
-        ? { SENDENSE_NBDKIT_VDDK_PLUGIN: process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] }
-        : {}),
+      SENDENSE_NBDKIT_VDDK_PLUGIN: VDDK_PLUGIN,
     },
     serve: (vm, onto) => serve(vm, onto, qemuImg, () => join(folder.path, `image-${++images}.qcow2`)),
     async compare(vm, targets, snapshot) {

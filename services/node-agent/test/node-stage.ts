@@ -6,7 +6,7 @@ import { processesOwnedBy, silentLogger } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { ownerMark } from '../src/config.js';
 import { createNode, enrolNode, type Node, type NodeConfig } from '../src/index.js';
-import { eventsOf, processesOf, startStage, type Stage, type Targets } from './lab-stage.js';
+import { eventsOf, processesOf, startStage, VDDK_PLUGIN, type Stage, type Targets } from './lab-stage.js';
 import { TestClient, type Events } from './node-client.js';
 import { startTestHub, type TestHub } from './test-hub.js';
 
@@ -42,7 +42,7 @@ export class NodeStage implements AsyncDisposable {
       runtimeDirectory: join(stage.folder, 'run'),
       logLevel: 'info',
       nbdkit: 'nbdkit',
-      nbdkitVddkPlugin: process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'] ?? 'vddk',
+      nbdkitVddkPlugin: VDDK_PLUGIN,
       vddkLibdir: stage.lab.vddkLibdir,
       lanes: 2,
       parallelDisks: 4,
