@@ -1,5 +1,6 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
 import { temporaryDirectory } from '@sendense/runtime/testing';
 import { enrolmentPath, keyPath, parseIdentity, readEnrolment } from './enrolment.js';
 
@@ -47,5 +48,25 @@ describe('the enrolment of a node', () => {
     JSON.stringify({ ...identity, enrolledAt: 'yesterday' }),
   ])('is damaged: %s', (content) => {
     expect(parseIdentity(content)).toBeUndefined();
+  });
+
+  it('is read or damaged, whatever the file holds', () => {
+    const nearly = fc.record(
+      { nodeName: fc.anything(), hub: fc.anything(), enrolledAt: fc.anything() },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.json(),
+          nearly.map((value) => JSON.stringify(value) ?? ''),
+        ),
+        (content) => {
+          const found = parseIdentity(content);
+          if (found) expect(Number.isNaN(found.enrolledAt.getTime())).toBe(false);
+        },
+      ),
+    );
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
 import { DiskBackupType, RunBackupRequest } from '@sendense/contracts';
 import { errorCode } from '@sendense/core';
 import type { RpcContext } from './context.js';
@@ -106,5 +107,32 @@ describe('a request for a backup', () => {
     const colons = thumbprint.match(/../g)!.join(':');
     expect(vcenter({ ...connection, thumbprint: colons }).thumbprint).toBe(colons);
     expect(vcenter({ ...connection, thumbprint: '' }, { thumbprint: false }).thumbprint).toBe('');
+  });
+
+  it('either refuses what strangers send, naming a field, or takes it without a control character', () => {
+    const anything = fc.record({
+      jobId: fc.string(),
+      vmMoref: fc.string(),
+      vmInstanceUuid: fc.string(),
+      vcenter: fc.record({
+        endpoint: fc.string(),
+        username: fc.string(),
+        password: fc.string(),
+        thumbprint: fc.oneof(fc.string(), fc.constant(thumbprint)),
+      }),
+      parallelDisks: fc.nat(),
+      rateLimitBytesPerSecond: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+    });
+    fc.assert(
+      fc.property(anything, (wild) => {
+        try {
+          const job = toJobRequest({ ...request(), ...wild }, context);
+          const shown = [job.jobId, job.vm.moref, job.vm.instanceUuid, job.vcenter.endpoint].join('');
+          expect(shown).not.toMatch(/\p{Cc}/u);
+        } catch (error) {
+          expect(errorCode(error)).toBe('invalid_argument');
+        }
+      }),
+    );
   });
 });
