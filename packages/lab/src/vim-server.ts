@@ -10,7 +10,7 @@ import { BadRequest, cookieOf, readBody, readCall, sessionCookie, type SoapCall 
 import { text, type Value } from './soap/value.js';
 import { answer, faultAnswer } from './soap/writer.js';
 import type { LabFault } from './types.js';
-import { wholeNumber } from './vim/arguments.js';
+import { wholeNumber } from './soap/arguments.js';
 import { checkLogin } from './vim/service-objects.js';
 import { VimService, type VimServiceOptions } from './vim/service.js';
 import { describeSession, type Session } from './vim/sessions.js';

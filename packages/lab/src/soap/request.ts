@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { optionalReference } from '../vim/arguments.js';
+import { optionalReference } from './arguments.js';
 import type { Reference } from './value.js';
 import { child, parseXml, type XmlElement } from './xml.js';
 

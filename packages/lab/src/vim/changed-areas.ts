@@ -6,7 +6,7 @@ import { GRAIN_BYTES } from '../storage/grain-map.js';
 import { fileFault, invalidArgument, objectNotFound } from '../soap/fault.js';
 import { list, long, object, type Value } from '../soap/value.js';
 import type { ChangedAreasLie } from '../types.js';
-import { optionalReference, requiredText, wholeNumber } from './arguments.js';
+import { optionalReference, requiredText, wholeNumber } from '../soap/arguments.js';
 import type { Call } from './call.js';
 
 /** As many as vCenter puts into one answer. */

@@ -1,4 +1,4 @@
-import { requiredText } from './arguments.js';
+import { requiredText } from '../soap/arguments.js';
 import type { Methods } from './call.js';
 import { propertyAt, requireObject } from './objects.js';
 

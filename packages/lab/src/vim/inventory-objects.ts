@@ -181,6 +181,21 @@ function hostSystem(state: LabState, { moref, name }: PlaceState): ManagedObject
       summary: () =>
         object('HostListSummary', {
           host: reference('HostSystem', moref),
+          hardware: object('HostHardwareSummary', {
+            vendor: text('Sendense'),
+            model: text('Lab'),
+            uuid: text(
+              `${state.instanceUuid.slice(0, -4)}${moref.replace(/\D/g, '').padStart(4, '0').slice(-4)}`,
+            ),
+            memorySize: long(2 ** 38),
+            cpuModel: text('simulated'),
+            cpuMhz: int(2400),
+            numCpuPkgs: int(2),
+            numCpuCores: int(32),
+            numCpuThreads: int(64),
+            numNics: int(2),
+            numHBAs: int(1),
+          }),
           runtime: runtime(),
           config: object('HostConfigSummary', {
             name: text(name),

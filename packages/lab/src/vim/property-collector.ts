@@ -1,7 +1,7 @@
 import { invalidArgument } from '../soap/fault.js';
 import { list, object, text, type Value } from '../soap/value.js';
 import { child, children } from '../soap/xml.js';
-import { requiredText, wholeNumber } from './arguments.js';
+import { requiredText, wholeNumber } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import { referenceTo } from './objects.js';
 import { readFilterSpec, retrieve, type Found } from './traversal.js';

@@ -11,7 +11,7 @@ import {
   type Value,
 } from '../soap/value.js';
 import { child, type XmlElement } from '../soap/xml.js';
-import { optionalText, wholeNumber } from './arguments.js';
+import { optionalText, wholeNumber } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import { referenceTo, type ManagedObject, type ObjectSource } from './objects.js';
 import { readFilterSpec, retrieve, type FilterSpec } from './traversal.js';

@@ -1,6 +1,6 @@
 import { DATACENTER, ROOT_FOLDER } from '../model/inventory.js';
 import { list, reference, references, type Reference, type Value } from '../soap/value.js';
-import { flag, requiredReference, requiredText } from './arguments.js';
+import { flag, requiredReference, requiredText } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import { propertyAt, requireObject, type ManagedObject, type ObjectSource } from './objects.js';
 

@@ -1,7 +1,7 @@
 import { ROOT_FOLDER } from '../model/inventory.js';
 import { invalidLogin, notAuthenticated, objectNotFound } from '../soap/fault.js';
 import { boolean, list, object, reference, references, text, time, type Value } from '../soap/value.js';
-import { requiredText, texts } from './arguments.js';
+import { requiredText, texts } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import type { ManagedObject } from './objects.js';
 import type { VimService } from './service.js';

@@ -1,7 +1,7 @@
 import { forgetSnapshot, revertToSnapshot } from '../operations/snapshots.js';
 import type { SnapshotState, VmState } from '../model/state.js';
 import { objectNotFound } from '../soap/fault.js';
-import { flag } from './arguments.js';
+import { flag } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import { consolidateUnlessTold, targetVm } from './vm-methods.js';
 import { startVmTask } from './vm-tasks.js';

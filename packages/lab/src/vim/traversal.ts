@@ -1,7 +1,7 @@
 import { invalidArgument } from '../soap/fault.js';
 import type { Reference, Value } from '../soap/value.js';
 import { children, type XmlElement } from '../soap/xml.js';
-import { flag, optionalText, requiredReference, requiredText, texts } from './arguments.js';
+import { flag, optionalText, requiredReference, requiredText, texts } from '../soap/arguments.js';
 import { isA, propertyAt, requireObject, type ManagedObject, type ObjectSource } from './objects.js';
 
 /** Which properties of which types a client wants. */

@@ -1,6 +1,6 @@
 import { objectNotFound } from '../soap/fault.js';
 import { boolean, references, texts as textList, reference, type Reference } from '../soap/value.js';
-import { flag, requiredReference, texts } from './arguments.js';
+import { flag, requiredReference, texts } from '../soap/arguments.js';
 import type { Methods } from './call.js';
 import {
   isA,

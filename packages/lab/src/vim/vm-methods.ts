@@ -13,7 +13,7 @@ import {
 } from '../soap/fault.js';
 import { reference, type Value } from '../soap/value.js';
 import { child } from '../soap/xml.js';
-import { flag, requiredText, optionalText } from './arguments.js';
+import { flag, requiredText, optionalText } from '../soap/arguments.js';
 import type { Call, Methods } from './call.js';
 import { queryChangedDiskAreas } from './changed-areas.js';
 import { startVmTask } from './vm-tasks.js';

@@ -1,6 +1,6 @@
-import { invalidArgument } from '../soap/fault.js';
-import { reference, type Reference } from '../soap/value.js';
-import { child, children, type XmlElement } from '../soap/xml.js';
+import { invalidArgument } from './fault.js';
+import { reference, type Reference } from './value.js';
+import { child, children, type XmlElement } from './xml.js';
 
 // Readers of a call's arguments, each by name. A missing or malformed one is the client's mistake: InvalidArgument.
 
