@@ -102,3 +102,33 @@ export interface Backup {
 }
 
 export const FINAL_STATES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
+
+export interface RestorePoint {
+  readonly restore_point_id: string;
+  readonly vm_name: string;
+  readonly repository_id: string;
+  readonly backup_type: string;
+  readonly taken_at: string;
+  readonly sealed_at: string;
+  readonly quiesced: boolean;
+  readonly manifest_path: string;
+  readonly stored_bytes: number;
+  readonly disks: readonly {
+    readonly disk_key: number;
+    readonly disk_number: number;
+    readonly capacity_bytes: number;
+    readonly backup_type: string;
+    readonly image_path: string;
+    readonly parent_point_id?: string | null;
+    readonly stored_bytes: number;
+  }[];
+}
+
+export interface AuditEvent {
+  readonly at: string;
+  readonly action: string;
+  readonly outcome: string;
+  readonly actor: string;
+  readonly subject_id?: string | null;
+  readonly detail: Readonly<Record<string, string | number | boolean>>;
+}

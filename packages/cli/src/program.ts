@@ -3,10 +3,12 @@ import { printable, toSendenseError } from '@sendense/core';
 import { versionLine } from '@sendense/runtime';
 import { ApiError } from './client.js';
 import { EXIT, type CommandContext } from './command-context.js';
+import { addAuditCommands } from './commands/audit.js';
 import { addBackupCommands } from './commands/backup.js';
 import { addLoginCommands } from './commands/login.js';
 import { addNodeCommands } from './commands/node.js';
 import { addRepositoryCommands } from './commands/repository.js';
+import { addRestorePointCommands } from './commands/restore-point.js';
 import { addVCenterCommands } from './commands/vcenter.js';
 import { addVmCommands } from './commands/vm.js';
 
@@ -39,6 +41,8 @@ export function makeProgram(context: CommandContext): Command {
   addVCenterCommands(program, context);
   addVmCommands(program, context);
   addBackupCommands(program, context);
+  addRestorePointCommands(program, context);
+  addAuditCommands(program, context);
   inheritSettings(program);
   return program;
 }
