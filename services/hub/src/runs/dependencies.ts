@@ -32,8 +32,13 @@ export interface NodeAccess {
 export interface RunTiming {
   /** How long `start` may take to answer, targets up or not. */
   readonly answerMs: number;
-  /** No contact with the node for so long, and the backup fails with `node_lost`. */
+  /**
+   * No contact with the node for so long while it reads, and the backup fails with `node_lost`: data lanes do not survive
+   * what cut the control connection for longer, so waiting would only delay the news.
+   */
   readonly nodeLostMs: number;
+  /** The same once everything is copied and only the block hashes are missing: worth more patience. */
+  readonly nodeLostWhileSealingMs: number;
   /** A cancelled job's time on the node to remove its snapshot before the backup ends without waiting any longer. */
   readonly nodeCancelMs: number;
   readonly spaceCheckMs: number;
@@ -46,7 +51,8 @@ export interface RunTiming {
 
 export const DEFAULT_TIMING: RunTiming = {
   answerMs: 1_500,
-  nodeLostMs: 60_000,
+  nodeLostMs: 8_000,
+  nodeLostWhileSealingMs: 60_000,
   nodeCancelMs: 30_000,
   spaceCheckMs: 1_000,
   portRetryMs: 5_000,

@@ -64,7 +64,7 @@ async function fetchHashes(
   { nodes, timing }: SealDependencies,
 ): Promise<void> {
   const client = nodes.client(run.nodeName);
-  const contact = { nodeLostMs: timing.nodeLostMs, signal: run.signal, log: run.log };
+  const contact = { nodeLostMs: timing.nodeLostWhileSealingMs, signal: run.signal, log: run.log };
   await whileReachable(run.nodeName, contact, async () => {
     await rm(hashes.partial, { force: true });
     await pipeline(

@@ -17,6 +17,7 @@ import type { FakeVm } from './fake-vm.js';
 
 export const FAST: Partial<RunTiming> = {
   nodeLostMs: 1_500,
+  nodeLostWhileSealingMs: 1_500,
   nodeCancelMs: 5_000,
   spaceCheckMs: 50,
   portRetryMs: 100,
