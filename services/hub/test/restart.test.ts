@@ -102,8 +102,8 @@ requires(
 
   const phases: [Phase, RegExp][] = [
     ['accepted', /preparing|running/],
-    ['snapshot', /running/],
-    ['copying', /running/],
+    ['snapshot', /preparing|running/],
+    ['copying', /preparing|running/],
     ['copied', /running/],
     ['hashes', /sealing/],
   ];

@@ -13,6 +13,14 @@ export interface HubProcessOptions {
   readonly uid?: number;
 }
 
+/** The other user may read everything, because the checkout may be where only its owner can look; it may write nothing. */
+const AS_USER = [
+  'setpriv',
+  '--clear-groups',
+  '--inh-caps=+dac_read_search',
+  '--ambient-caps=+dac_read_search',
+];
+
 /** `sendense-hub` as a process of its own, as systemd would start it. */
 export class HubProcess implements AsyncDisposable {
   readonly lines: string[] = [];
@@ -30,7 +38,7 @@ export class HubProcess implements AsyncDisposable {
       if (uid !== undefined) chownSync(path, uid, uid);
     }
     const command = [process.execPath, '--disable-warning=ExperimentalWarning', MAIN, ...args];
-    const asUser = uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+    const asUser = uid === undefined ? [] : [...AS_USER, `--reuid=${uid}`, `--regid=${uid}`];
     const [file = '', ...rest] = [...asUser, ...command];
     process_.#child = await ChildProcess.spawn(file, rest, {
       name: 'sendense-hub',
