@@ -46,6 +46,8 @@ export async function seal(
   dependencies: SealDependencies,
 ): Promise<RestorePointRecord> {
   const { disks, repository } = sealable;
+  // New files are made by name from here on: not in the empty mount point of a repository that was unmounted meanwhile.
+  await repository.availableBytes();
   for (const disk of disks) await fetchHashes(run, disk, dependencies);
   const images = new QemuImg({ command: dependencies.config.qemuImg });
   for (const { image } of disks) await images.check(image.partial, { signal: run.signal });

@@ -9,6 +9,8 @@ const MIB = 2 ** 20;
 export const MIN_FREE_BYTES = 64 * MIB;
 /** A running one ends here, before writes fail at random, in every backup of this file system at once. */
 const STOP_FREE_BYTES = 16 * MIB;
+/** The repository is gone when so many looks in a row do not find it: fewer may be a network file system that stutters. */
+const MISSING_LOOKS = 3;
 
 /** @throws `repository_full` */
 export async function requireSpace(repository: UsableRepository): Promise<void> {
@@ -29,14 +31,17 @@ export async function fullNow(
   }
 }
 
-/** Looks at the repository's free space now and then, until it is disposed. `onProblem` is called once at most. */
+/**
+ * Looks now and then whether the repository is still there and has space, until it is disposed. `onProblem` is called once
+ * at most. One that was unmounted is noticed by nothing else while disks are copied: open images can still be written.
+ */
 export function watchSpace(
   repository: UsableRepository,
   o: { readonly everyMs: number; readonly log: Logger; readonly onProblem: (error: SendenseError) => void },
 ): AsyncDisposable {
   const stop = new AbortController();
   const watching = (async () => {
-    for (;;) {
+    for (let missing = 0; ;) {
       try {
         await delay(o.everyMs, undefined, { signal: stop.signal });
       } catch {
@@ -44,15 +49,19 @@ export function watchSpace(
       }
       try {
         const free = await repository.availableBytes();
+        missing = 0;
         if (free >= STOP_FREE_BYTES) continue;
         o.onProblem(full(repository, free, 'the backup was stopped before its writes would fail'));
         return;
       } catch (error) {
-        // A check may fail where the open files still work (a network file system that stutters): their owner will say.
-        o.log.warn(
-          { error: toSendenseError(error).message },
-          'cannot look at the free space of the repository',
-        );
+        const problem = toSendenseError(error);
+        missing = problem.code === 'repository_missing' ? missing + 1 : 0;
+        if (missing === MISSING_LOOKS) {
+          o.onProblem(problem);
+          return;
+        }
+        // Until then the open files may still work: their owner will say.
+        o.log.warn({ error: problem.message }, 'cannot look at the free space of the repository');
       }
     }
   })();
