@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { toSendenseError } from '@sendense/core';
 import type { HubContext } from '../context.js';
+import { problemOf } from './problem.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -32,7 +33,7 @@ export function addAudit(app: FastifyInstance, hub: Pick<HubContext, 'audit'>): 
       );
   });
   app.addHook('onError', async (request, _reply, error) => {
-    request.failure = toSendenseError(error).code;
+    request.failure = problemOf(error, request.id).code;
   });
   app.addHook('onSend', async (request, reply) => {
     const { action } = request.routeOptions.config;
