@@ -92,6 +92,6 @@ async function problem(response: Response): Promise<ApiError> {
   const code = typeof details['code'] === 'string' ? details['code'] : `http_${response.status}`;
   const detail = typeof details['detail'] === 'string' ? details['detail'] : response.statusText;
   const context = (details['context'] ?? {}) as Record<string, string>;
-  const hint = response.status === 401 ? " Log in with 'sendense login', or set SENDENSE_TOKEN." : '';
+  const hint = response.status === 401 ? ". Log in with 'sendense login', or set SENDENSE_TOKEN" : '';
   return new ApiError(response.status, code, `${printable(detail)}${hint}`, context);
 }

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { apiFor, type CommandContext } from './command-context.js';
+import { apiFor, EXIT, type CommandContext } from './command-context.js';
 import { runProgram } from './program.js';
 
 /** Asks without echo: readline writes what is typed into a stream that shows nothing. */
@@ -33,5 +33,7 @@ const context: CommandContext = {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // The reader of a pipe is gone (`sendense backup list | head`): nothing more to say.
   if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(`sendense: the answer cannot be written: ${error.message}\n`);
+  process.exit(EXIT.failed);
 });
 process.exitCode = await runProgram(context, process.argv.slice(2));

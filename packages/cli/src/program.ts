@@ -64,7 +64,8 @@ function explain(context: CommandContext, error: unknown): number {
     for (const [key, value] of Object.entries(error.context)) context.note(`  ${key}: ${printable(value)}`);
     if (error.status === 0) return EXIT.unreachable;
     if (error.status === 401 || error.status === 403) return EXIT.notAllowed;
-    return error.status === 404 ? EXIT.notFound : EXIT.failed;
+    if (error.status === 404) return EXIT.notFound;
+    return error.code === 'invalid_argument' ? EXIT.usage : EXIT.failed;
   }
   const known = toSendenseError(error);
   context.note(`sendense: ${printable(known.message)} [${known.code}]`);
