@@ -58,6 +58,8 @@ export function notes(backup: Backup): string {
 export function progressLine(backup: Backup): string {
   const { progress } = backup;
   if (!progress) return backup.state;
+  if (backup.state === 'completed' && progress.bytes_total === 0)
+    return 'nothing to copy: the disks are empty';
   return amount(progress.bytes_done, progress.bytes_total, progress.bytes_per_second, progress.seconds_left);
 }
 

@@ -110,7 +110,8 @@ export class ChildProcess implements AsyncDisposable {
       cleanup: false,
       // execa would kill it 5 s after any SIGTERM; terminate() below decides when.
       forceKillAfterDelay: false,
-      env: { ...options.env, [OWNER_VARIABLE]: options.owner },
+      // A token for the API that the caller's shell had set is nobody else's business.
+      env: { ...options.env, SENDENSE_TOKEN: undefined, [OWNER_VARIABLE]: options.owner },
       extendEnv: options.extendEnv ?? true,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(options.ipc ? { ipc: true, serialization: 'advanced' as const } : {}),

@@ -93,6 +93,6 @@ function enrolment(made: EnrolmentToken): string {
   return [
     `Node ${made.name} is waiting. On the node, before ${made.expires_at}, run:`,
     '',
-    `  sendense-node enrol --hub HUB:443 --token ${made.enrolment_token}`,
+    `  sendense-node enrol --hub HUB:443 --token-file - <<<'${made.enrolment_token}'`,
   ].join('\n');
 }
