@@ -43,7 +43,7 @@ export class WorkerProcess implements AsyncDisposable {
     const watch = setInterval(() => this.#watch(), WATCH_INTERVAL_MS);
     void child.exited.then(() => {
       clearInterval(watch);
-      for (const done of this.#orders.values()) done();
+      for (const settle of this.#orders.values()) settle();
       this.#orders.clear();
     });
   }

@@ -186,8 +186,9 @@ export class PeerConnection implements Peer {
       this.#withdrawApi();
       return true;
     }
-    const target = info['socketPath'] ?? `${String(info['bindAddr'])}:${String(info['bindPort'])}`;
-    this.refuse('forward', `${shown(name)} ${shown(String(target))}`);
+    const { socketPath, bindAddr, bindPort } = info;
+    const target = typeof socketPath === 'string' ? socketPath : `${String(bindAddr)}:${String(bindPort)}`;
+    this.refuse('forward', `${shown(name)} ${shown(target)}`);
     return false;
   }
 
