@@ -13,6 +13,6 @@ export default {
   modulePathIgnorePatterns: ['<rootDir>/.*/dist/.*/package.json'],
   testEnvironment: 'node',
   transform: {},
-  testTimeout: 60_000,
+  testTimeout: 180_000,
   maxWorkers: 2,
 };
