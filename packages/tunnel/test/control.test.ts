@@ -10,7 +10,13 @@ import { generateEd25519Key, startTunnelClient, type TunnelClient, type TunnelTi
 import { echoServer, localServer, NODE, startHarness, type Harness } from './harness.js';
 import { startProxy } from './proxy.js';
 
-const FAST = { backoffMinMs: 20, backoffMaxMs: 100, keepAliveIntervalMs: 100, keepAliveTries: 3 };
+const FAST = {
+  connectTimeoutMs: 1000,
+  backoffMinMs: 20,
+  backoffMaxMs: 100,
+  keepAliveIntervalMs: 100,
+  keepAliveTries: 3,
+};
 
 interface Options {
   readonly port?: number;

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
 import { silentLogger } from '@sendense/runtime';
@@ -27,7 +28,7 @@ describe('a lane', () => {
     const received = buffer(stream);
     for (let at = 0; at < sent.length; at += 999_983) {
       const chunk = sent.subarray(at, at + 999_983);
-      if (!stream.write(chunk)) await new Promise<void>((resolve) => stream.once('drain', resolve));
+      if (!stream.write(chunk)) await once(stream, 'drain');
     }
     stream.end();
     const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
@@ -176,6 +177,29 @@ describe('a lane', () => {
     giveUp.abort();
     await expect(opening).rejects.toMatchObject({ code: 'cancelled' });
     await eventually('its socket is closed', () => silent.sockets.size === 0);
+  });
+
+  it('goes on with a reader that stops again and again', async () => {
+    await using hub = await startHarness();
+    let read = 0;
+    await using slow = await localServer((socket) => {
+      const timer = setInterval(() => {
+        const chunk = socket.read(256 << 10) ?? socket.read();
+        read += (chunk as Buffer | null)?.length ?? 0;
+      }, 1);
+      socket.once('close', () => clearInterval(timer));
+      socket.once('end', () => socket.end());
+    });
+    hub.leases.set(slow.port, JOB);
+    await using open = await lane(hub);
+    const stream = await open.openPort(slow.port);
+    const chunk = Buffer.alloc(1 << 20);
+    for (let count = 0; count < 100; count++) {
+      if (!stream.write(chunk)) await once(stream, 'drain');
+    }
+    stream.end().resume();
+    await once(stream, 'end');
+    expect(read).toBe(100 << 20);
   });
 
   it('waits for a slow reader instead of filling the hub’s memory', async () => {

@@ -61,7 +61,7 @@ describe('tunnel workers', () => {
     hub.leases.set(echo.port, JOB);
     const lanes = [await lane(hub), await lane(hub), await lane(hub), await lane(hub)];
     const streams = await Promise.all(lanes.map(async (open) => open.openPort(echo.port)));
-    expect(streams).toHaveLength(4);
+    for (const stream of streams) stream.on('error', () => undefined);
     const [victim] = hub.server.statistics().workerPids;
     process.kill(victim!, 'SIGKILL');
     await eventually('half of them went with one worker', () => hub.server.statistics().connections === 2);

@@ -69,6 +69,8 @@ export class Decisions {
         return this.controls.claim(connection);
       case 'publish_api':
         return this.controls.publish(connection);
+      default:
+        return question satisfies never;
     }
   }
 

@@ -1,6 +1,12 @@
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { ChildProcess, withDeadline, type ChildExit, type Logger } from '@sendense/runtime';
+import {
+  ChildProcess,
+  KEEP_FREED_MEMORY,
+  withDeadline,
+  type ChildExit,
+  type Logger,
+} from '@sendense/runtime';
 import type { FromWorker, ToWorker, WorkerConfig, WorkerCounters } from './messages.js';
 
 const ENTRY_POINT = fileURLToPath(new URL('../worker/main.js', import.meta.url));
@@ -52,7 +58,11 @@ export class WorkerProcess implements AsyncDisposable {
   static async start(options: WorkerProcessOptions): Promise<WorkerProcess> {
     const name = `tunnel worker ${options.number}`;
     const { owner, log } = options;
-    const child = await ChildProcess.spawn(process.execPath, [ENTRY_POINT], { name, owner, log, ipc: true });
+    const child = await ChildProcess.spawn(process.execPath, [ENTRY_POINT], {
+      ...{ name, owner, log },
+      env: KEEP_FREED_MEMORY,
+      ipc: true,
+    });
     const worker = new WorkerProcess(child, options);
     const died = child.exited.then(() => {
       throw child.failure('process_failed', `${name} did not start`);

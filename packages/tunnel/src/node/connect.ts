@@ -27,6 +27,9 @@ export interface ConnectOptions {
   readonly onHostKey?: () => void;
 }
 
+/** As Node and ssh2 make them. */
+type NetworkError = Error & { readonly level?: string; readonly code?: unknown };
+
 /** An authenticated SSH connection to the hub. Disposing of it says goodbye and closes it. */
 export interface HubConnection extends AsyncDisposable {
   readonly ssh: SshClient;
@@ -45,14 +48,17 @@ export async function connectToHub(options: ConnectOptions): Promise<HubConnecti
   const tcp = connectTcp({ host: hub.host, port: hub.port, noDelay: true });
   const ssh = new Client();
   let failure: SendenseError | undefined;
-  let disposed = false;
+  let [connected, disposed] = [false, false];
   const fail = (error: SendenseError) => {
     failure ??= error;
     tcp.destroy();
   };
   // ssh2 reports one problem several times, the first time best.
-  ssh.on('error', (error: Error & { level?: string }) => fail(describe(options, error)));
-  tcp.on('error', (error) => fail(describe(options, error)));
+  const broken = (error: NetworkError) => {
+    fail(connected ? lostError(hub, `is lost (${reasonOf(error)})`, error) : describe(options, error));
+  };
+  ssh.on('error', broken);
+  tcp.on('error', broken);
   const closed = new Promise<void>((resolve) => tcp.once('close', () => resolve()));
   const lost = closed.then(() => (disposed ? undefined : (failure ?? ended(hub))));
   const abort = () => fail(new SendenseError('cancelled', `connecting to ${where(hub)} was cancelled`));
@@ -65,6 +71,7 @@ export async function connectToHub(options: ConnectOptions): Promise<HubConnecti
     begin(ssh, tcp, options, fail);
     const outcome = await Promise.race([ready, lost]);
     if (outcome !== 'ready') throw outcome ?? ended(hub);
+    connected = true;
   } finally {
     clearTimeout(late);
     signal?.removeEventListener('abort', abort);
@@ -119,7 +126,7 @@ function begin(
   });
 }
 
-function describe(options: ConnectOptions, error: Error & { level?: string; code?: unknown }): SendenseError {
+function describe(options: ConnectOptions, error: NetworkError): SendenseError {
   const { hub, user } = options;
   switch (error.level) {
     case 'client-authentication':
@@ -138,7 +145,7 @@ function describe(options: ConnectOptions, error: Error & { level?: string; code
 }
 
 /** What the common network errors mean, for somebody who has to find the fault. */
-export function reasonOf(error: Error & { code?: unknown }): string {
+export function reasonOf(error: NetworkError): string {
   switch (error.code) {
     case 'ECONNREFUSED':
       return 'connection refused: nothing listens there, or a firewall rejects it';

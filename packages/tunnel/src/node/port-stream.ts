@@ -1,7 +1,9 @@
 import { Duplex } from 'node:stream';
-import type { SendenseError } from '@sendense/core';
+import { SendenseError } from '@sendense/core';
+import { carried } from '../ssh/buffer-memory.js';
 import type { Carrier } from '../ssh/carrier.js';
 import type { Channel } from '../ssh/library.js';
+import { keepWindowWide } from '../ssh/window.js';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -16,7 +18,10 @@ export class PortStream extends Duplex {
     lost: Promise<SendenseError | undefined>,
   ) {
     super({ allowHalfOpen: true, writableHighWaterMark: 1 << 20, readableHighWaterMark: 1 << 20 });
+    keepWindowWide(channel);
     channel.on('data', (chunk: Buffer) => {
+      keepWindowWide(channel);
+      carried(chunk.length);
       if (!this.destroyed && !this.push(chunk)) channel.pause();
     });
     channel.on('end', () => this.push(null));
@@ -31,6 +36,7 @@ export class PortStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.carrier.collect();
+    carried(chunk.length);
     this.channel.write(chunk, () => {
       if (this.carrier.backlogged) this.carrier.onceDrained(done);
       else done();
@@ -50,8 +56,16 @@ export class PortStream extends Duplex {
     done(error);
   }
 
-  /** The hub has closed the channel: what it sent is still read, what we would send goes nowhere. */
+  /** The hub has closed the channel. What it sent is still read; what we have written and it did not take is an error. */
   #channelClosed(): void {
-    if (!this.writableFinished) this.destroy();
+    if (this.writableFinished || this.carrier.tcp.destroyed) return;
+    const unsent = this.writableLength > 0;
+    this.destroy(
+      unsent
+        ? new SendenseError('tunnel_lost', 'the hub closed the channel before it took everything', {
+            retryable: true,
+          })
+        : undefined,
+    );
   }
 }

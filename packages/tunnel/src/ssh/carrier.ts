@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
 
 /** Above this, whoever feeds the connection waits: ssh2 itself hands over everything the channel windows allow. */
-const BACKLOG_BYTES = 4 << 20;
+const BACKLOG_BYTES = 1 << 20;
+
+/** One writev(2) takes no more than fits into the CPU's cache beside what it was made of. */
+const FLUSH_BYTES = 512 << 10;
 
 /**
  * Writes of one turn of the event loop leave in one writev(2): a channel's data arrives as packets of 32 KiB, and a
@@ -12,12 +15,18 @@ export class TurnWriter {
 
   constructor(private readonly socket: Socket) {}
 
-  /** Call before writing: what is written until the end of this turn leaves together. */
+  /** Call before writing: what is written until the end of this turn leaves together, up to half a megabyte of it. */
   collect(): void {
-    if (this.#corked) return;
+    if (this.#corked) {
+      if (this.socket.writableLength >= FLUSH_BYTES) {
+        this.socket.uncork();
+        this.socket.cork();
+      }
+      return;
+    }
     this.#corked = true;
     this.socket.cork();
-    // After the poll phase: libuv reads a ready socket several times in it, so one writev takes up to 2 MiB.
+    // After the poll phase: libuv reads a ready socket several times in it, so one turn may bring 2 MiB.
     setImmediate(() => {
       this.#corked = false;
       this.socket.uncork();

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
+import { carried } from './buffer-memory.js';
 import { TurnWriter, type Carrier } from './carrier.js';
 import type { Channel } from './library.js';
+import { keepWindowWide } from './window.js';
 
 /** What may wait for the local end (qemu-nbd, gRPC) before the channel is no longer read. */
 const LOCAL_BACKLOG_BYTES = 1 << 20;
@@ -64,8 +66,11 @@ export class Relay {
 
   #fromChannel(): void {
     const { channel, local } = this;
+    keepWindowWide(channel);
     channel.on('data', (chunk: Buffer) => {
+      keepWindowWide(channel);
       this.counters.fromPeerBytes += chunk.length;
+      carried(chunk.length);
       if (!local.writable) return;
       this.#toLocal.collect();
       local.write(chunk);
@@ -89,6 +94,7 @@ export class Relay {
     };
     local.on('data', (chunk: Buffer) => {
       this.counters.toPeerBytes += chunk.length;
+      carried(chunk.length);
       carrier.collect();
       const room = channel.write(chunk);
       if (room && !carrier.backlogged) return;

@@ -5,6 +5,7 @@ import { Carrier } from '../ssh/carrier.js';
 import { Server, type SshConnection } from '../ssh/library.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { RelayCounters } from '../ssh/relay.js';
+import { WINDOW_BYTES } from '../ssh/window.js';
 import type { WorkerConfig, AnswerTo, WorkerQuestion } from '../hub/messages.js';
 import type { RefusedThing } from '../hub/policy.js';
 import { Authentication } from './authentication.js';
@@ -20,10 +21,8 @@ const ENROLMENT_STAY_MS = 5000;
 const GOODBYE_MS = 1000;
 /** ssh2 counts unanswered keep-alives; here {@link watchLiveness} does. */
 const NEVER = 2 ** 31;
-/** What ssh2 lets each side send on a channel before the other side has read it. */
-const WINDOW_BYTES = 2 << 20;
-/** More than any channel window allows to be on its way: who sends more ignores flow control. */
-const MAX_UNREAD_BYTES = 8 << 20;
+/** More than a channel's window allows: who sends more ignores flow control. */
+const MAX_UNREAD_BYTES = WINDOW_BYTES + (4 << 20);
 /** What may wait to be sent beside the channels' windows: who lets more pile up asks and does not listen. */
 const MAX_UNSENT_BYTES = 8 << 20;
 
@@ -186,9 +185,7 @@ export class PeerConnection implements Peer {
       this.#withdrawApi();
       return true;
     }
-    const { socketPath, bindAddr, bindPort } = info;
-    const target = typeof socketPath === 'string' ? socketPath : `${String(bindAddr)}:${String(bindPort)}`;
-    this.refuse('forward', `${shown(name)} ${shown(target)}`);
+    this.refuse('forward', `${shown(name)} ${shown(Object.values(info).join(':'))}`);
     return false;
   }
 
