@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { SendenseError, throwIfAborted } from '@sendense/core';
-import { ChildProcess, type Logger } from '@sendense/runtime';
+import { ChildProcess, KEEP_FREED_MEMORY, type Logger } from '@sendense/runtime';
 import type { ExportProbe } from './export-probe.js';
 import { listensOn, portInUse, requireFreePort } from './port-holder.js';
 import { diedUnasked, untilReady } from './readiness.js';
@@ -69,6 +69,7 @@ export class QemuNbd implements AsyncDisposable {
       name: `qemu-nbd of ${options.exportName}`,
       owner: options.owner,
       log: options.log,
+      env: KEEP_FREED_MEMORY,
       missingCode: 'qemu_nbd_missing',
       missingHint: 'install the package qemu-utils, or set SENDENSE_QEMU_NBD to its path',
     });

@@ -27,7 +27,7 @@ import { openTargets, requireSize } from './targets.js';
  * What bounds the memory of a job, whatever its disks: pieces in flight between reading and the hub's answer. At 50 ms of
  * round trip, 32 MiB in flight carry 640 MiB/s.
  */
-const BUFFERS = { bufferBytes: 1 << 20, count: 32 };
+const BUFFERS = { bufferBytes: 1 << 20, count: 64 };
 
 export interface CopyContext {
   readonly spec: JobSpec;

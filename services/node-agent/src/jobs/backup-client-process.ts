@@ -1,11 +1,20 @@
 import { fileURLToPath } from 'node:url';
 import { toSendenseError, type SendenseError } from '@sendense/core';
-import { ChildProcess, type Logger, type LogLevel } from '@sendense/runtime';
+import { ChildProcess, KEEP_FREED_MEMORY, type Logger, type LogLevel } from '@sendense/runtime';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';
 import type { JobEventBody } from './event-log.js';
 import { endLeftovers } from './leftovers.js';
 import { Patience } from './patience.js';
 
+/**
+ * Almost everything that a client allocates is garbage at once: 1 MiB of young generation is as quick as V8's own 16, and
+ * saves 20 MiB of memory.
+ */
+const NODE_OPTIONS = [
+  '--disable-warning=ExperimentalWarning',
+  '--enable-source-maps',
+  '--max-semi-space-size=1',
+];
 const ENTRY = fileURLToPath(new URL('../backup-client/main.js', import.meta.url));
 
 export interface ClientOptions {
@@ -77,14 +86,14 @@ async function spawnClient(
   { jobId, owner }: JobSpec,
   { log, clientEnvironment }: ClientOptions,
 ): Promise<ChildProcess> {
-  const args = ['--disable-warning=ExperimentalWarning', '--enable-source-maps', ENTRY, 'job'];
+  const args = [...NODE_OPTIONS, ENTRY, 'job'];
   return ChildProcess.spawn(process.execPath, args, {
     name: `backup client of ${jobId}`,
     owner,
     log,
     ipc: true,
     filterLine: (line) => passLogLine(line, log),
-    ...(clientEnvironment ? { env: clientEnvironment } : {}),
+    env: { ...KEEP_FREED_MEMORY, ...clientEnvironment },
   });
 }
 
