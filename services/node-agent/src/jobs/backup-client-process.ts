@@ -15,6 +15,15 @@ const NODE_OPTIONS = [
   '--enable-source-maps',
   '--max-semi-space-size=1',
 ];
+/**
+ * The buffers of its copies are a pool of its own; what is freed and wanted again is little. V8's and libuv's threads do
+ * well with two of glibc's arenas, of which there would be eight for each core: 20 MiB less.
+ */
+const MEMORY = {
+  ...KEEP_FREED_MEMORY,
+  MALLOC_TRIM_THRESHOLD_: String(4 << 20),
+  MALLOC_ARENA_MAX: '2',
+};
 const ENTRY = fileURLToPath(new URL('../backup-client/main.js', import.meta.url));
 
 export interface ClientOptions {
@@ -93,7 +102,7 @@ async function spawnClient(
     log,
     ipc: true,
     filterLine: (line) => passLogLine(line, log),
-    env: { ...KEEP_FREED_MEMORY, ...clientEnvironment },
+    env: { ...MEMORY, ...clientEnvironment },
   });
 }
 
