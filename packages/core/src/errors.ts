@@ -58,6 +58,15 @@ export const ERROR_KINDS = {
   manifest_invalid: 'data_loss',
   block_hashes_invalid: 'data_loss',
 
+  // Hub: chains of restore points
+  chain_damaged: 'data_loss',
+  chain_busy: 'failed_precondition',
+  verification_failed: 'data_loss',
+  cbt_audit_failed: 'data_loss',
+  restore_point_held: 'failed_precondition',
+  restore_point_suspect: 'failed_precondition',
+  task_not_found: 'not_found',
+
   // Tunnel and node
   node_not_found: 'not_found',
   node_offline: 'unavailable',

@@ -60,6 +60,12 @@ export const PLAN_REASONS = {
   disk_unidentified: 'the disk has no backing uuid by which it could be recognised',
   parent_missing: 'the image of the previous restore point is not in the repository',
   no_change_id: 'changed block tracking was off for this disk at the previous restore point',
+  parent_suspect: 'the previous restore point failed verification or is in doubt',
+  change_tracking_off: 'changed block tracking is off for this disk',
+  change_id_stale: 'vCenter no longer knows what changed since the previous restore point',
+  change_id_foreign: 'changed block tracking was started anew since the previous restore point',
+  disk_reverted: 'the disk went back to an earlier state since the previous restore point',
+  changed_areas_invalid: 'vCenter gave changed areas that contradict themselves',
   changed_blocks: 'only what changed since the previous restore point is read',
 } as const;
 

@@ -93,6 +93,7 @@ function diskTarget({ plan, layout, qemu }: Target): DiskTarget {
     nbdExportName: layout.exportName,
     targetHasBacking: incremental,
     nbdConnections: NBD_CONNECTIONS,
+    auditBlocks: [],
   };
 }
 

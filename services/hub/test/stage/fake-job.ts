@@ -154,7 +154,7 @@ export class FakeJob {
     const extentSource = target.previousChangeId === '' ? 'allocated_areas' : 'changed_areas';
     this.#emit({
       $case: 'diskStarted',
-      value: { diskKey: disk.key, bytesTotal, extentSource, extentCount: 1n },
+      value: { diskKey: disk.key, bytesTotal, extentSource, extentCount: 1n, fullReason: '', fullDetail: '' },
     });
     for (let offset = 0; offset < disk.sizeBytes; offset += PIECE_BYTES) {
       throwIfAborted(signal);
@@ -176,6 +176,7 @@ export class FakeJob {
         bytesZeroed: 0n,
         hashedBlocks: BigInt(hashedBlocks),
         durationMs: 1n,
+        auditedBlocks: [],
       },
     });
   }

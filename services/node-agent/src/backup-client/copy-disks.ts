@@ -97,6 +97,7 @@ async function copyOneDisk(
       bytesZeroed: BigInt(bytesZeroed),
       hashedBlocks: BigInt(hashedBlocks),
       durationMs: BigInt(Date.now() - startedAt),
+      auditedBlocks: [],
     };
     ports.emit({ $case: 'diskFinished', value });
     return result;
@@ -113,6 +114,8 @@ function announce(ports: JobPorts, disk: DiskSpec, found: FoundExtents): void {
       bytesTotal: BigInt(bytesToRead(found.extents, disk.capacityBytes)),
       extentSource: found.source,
       extentCount: BigInt(found.extents.length),
+      fullReason: '',
+      fullDetail: '',
     },
   });
 }

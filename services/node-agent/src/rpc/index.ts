@@ -2,6 +2,7 @@ import type { NodeServiceServer } from '@sendense/contracts';
 import { cancelJob } from './cancel-job.js';
 import { checkVCenter } from './check-vcenter.js';
 import type { RpcContext } from './context.js';
+import { enableChangeTracking } from './enable-change-tracking.js';
 import { forgetJob } from './forget-job.js';
 import { getNode } from './get-node.js';
 import { serverStream, unary } from './handlers.js';
@@ -21,6 +22,7 @@ export function nodeService(context: RpcContext): NodeServiceServer {
     getNode: unary(log, () => getNode(context)),
     checkVCenter: unary(log, (request, signal) => checkVCenter(request, context, signal)),
     listVirtualMachines: unary(log, (request, signal) => listVirtualMachines(request, context, signal)),
+    enableChangeTracking: unary(log, (request, signal) => enableChangeTracking(request, context, signal)),
     runBackup: serverStream(log, (request, signal) => runBackup(request, context, signal)),
     watchJob: serverStream(log, (request, signal) => watchJob(request, context, signal)),
     cancelJob: unary(log, (request) => cancelJob(request, context)),
