@@ -10,7 +10,13 @@ import { openLane, startTunnelClient, startTunnelServer } from '../src/index.js'
 import { echoServer, JOB, NODE, startHarness, type Harness } from './harness.js';
 
 const FIXTURE = fileURLToPath(new URL('fixture.js', import.meta.url));
-const FAST = { backoffMinMs: 20, backoffMaxMs: 100, keepAliveIntervalMs: 100, keepAliveTries: 3 };
+const FAST = {
+  connectTimeoutMs: 1000,
+  backoffMinMs: 20,
+  backoffMaxMs: 100,
+  keepAliveIntervalMs: 100,
+  keepAliveTries: 3,
+};
 
 interface Fixture extends Disposable {
   readonly child: ChildProcess;

@@ -29,8 +29,8 @@ export class ControlConnections {
     return [...this.#holders].flatMap(([name, { published }]) => (published ? [name] : []));
   }
 
-  /** First half: the connection may bind its socket, once the one before it is gone. */
-  async claim(connection: HubConnection): Promise<Decision<{ readonly socketPath: string }>> {
+  /** First half: the connection may bind its socket, and the one before it has lost its own. */
+  claim(connection: HubConnection): Decision<{ readonly socketPath: string }> {
     const nodeName = controlNode(connection);
     if (nodeName === undefined) return { allowed: false, reason: 'not a control connection' };
     const problem = this.sockets.problem(nodeName);
@@ -41,11 +41,10 @@ export class ControlConnections {
       const reason = `replaced by a newer connection from ${connection.remoteAddress}`;
       this.log.warn({ nodeName, from: previous.remoteAddress, reason }, 'a node connected again');
       this.release(previous, reason);
-      this.#holders.set(nodeName, { connection, published: false });
-      await previous.worker.order({ type: 'drop', connectionId: previous.id, reason });
-    } else {
-      this.#holders.set(nodeName, { connection, published: false });
+      // Nobody waits for it: its worker may be as dead as its line.
+      void previous.worker.order({ type: 'drop', connectionId: previous.id, reason });
     }
+    this.#holders.set(nodeName, { connection, published: false });
     return { allowed: true, socketPath: this.sockets.bindPath(connection.id) };
   }
 

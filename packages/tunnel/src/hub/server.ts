@@ -213,8 +213,11 @@ class Desk {
     this.log.debug({ ...connection.user, from: connection.remoteAddress, reason }, 'tunnel: closed');
   }
 
+  /** The one with the fewest connections; one that does not speak only when all are like that. */
   #idlest(pool: WorkerPool): WorkerProcess | undefined {
+    const workers = pool.workers();
+    const speaking = workers.filter(({ quiet }) => !quiet);
     const load = (worker: WorkerProcess) => this.#connections.of(worker).length;
-    return pool.workers().sort((a, b) => load(a) - load(b))[0];
+    return (speaking.length > 0 ? speaking : workers).sort((a, b) => load(a) - load(b))[0];
   }
 }

@@ -12,6 +12,8 @@ import type { FromWorker, ToWorker, WorkerConfig, WorkerCounters } from './messa
 const ENTRY_POINT = fileURLToPath(new URL('../worker/main.js', import.meta.url));
 const START_TIMEOUT_MS = 15_000;
 const ORDER_TIMEOUT_MS = 5000;
+/** Workers speak every second. */
+const QUIET_MS = 3000;
 /** A worker that has not said a word for this many checks is stuck, and everything it holds is stuck with it. */
 const WATCH_INTERVAL_MS = 5000;
 const MAX_SILENT_CHECKS = 6;
@@ -37,6 +39,7 @@ export class WorkerProcess implements AsyncDisposable {
   readonly #ready = Promise.withResolvers<void>();
   #lastOrder = 0;
   #silentChecks = 0;
+  #heardAt = performance.now();
   counters: WorkerCounters = { channels: 0, fromPeerBytes: 0, toPeerBytes: 0 };
 
   private constructor(
@@ -87,6 +90,11 @@ export class WorkerProcess implements AsyncDisposable {
 
   get exited(): Promise<ChildExit> {
     return this.child.exited;
+  }
+
+  /** It has not spoken for a moment: stuck, or starved. */
+  get quiet(): boolean {
+    return performance.now() - this.#heardAt > QUIET_MS;
   }
 
   get running(): boolean {
@@ -143,6 +151,7 @@ export class WorkerProcess implements AsyncDisposable {
 
   #receive(message: FromWorker): void {
     this.#silentChecks = 0;
+    this.#heardAt = performance.now();
     switch (message.type) {
       case 'ready':
         this.#ready.resolve();
