@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import {
   diskLayout,
   manifestPath,
+  PLAN_REASONS,
   planDisks,
   type PlanReason,
   type PlanRequest,
@@ -86,6 +87,7 @@ describe('planDisks', () => {
     ['it grew', 'disk_resized', { disks: [disk(0, 2000, { capacityBytes: 2 * GIB })] }],
     ['it shrank', 'disk_resized', { disks: [disk(0, 2000, { capacityBytes: GIB - 512 })] }],
     ['the image to build on is gone', 'parent_missing', previous(before(0, 2000, { missing: true }))],
+    ['the point to build on is in doubt', 'parent_suspect', previous(before(0, 2000, { suspect: true }))],
     ['it had no changeId', 'no_change_id', previous(before(0, 2000, { changeId: undefined }))],
     ['its changeId was empty', 'no_change_id', previous(before(0, 2000, { changeId: '' }))],
     [
@@ -99,6 +101,19 @@ describe('planDisks', () => {
   ];
   it.each(fulls)('reads a disk in full when %s', (_, reason, overrides) => {
     expect(planDisks(request(overrides)).disks[0]).toMatchObject({ type: 'full', reason });
+  });
+
+  it('has a row above for each reason that is known before the backup', () => {
+    // These show only when vCenter is asked, while the backup runs.
+    const later: PlanReason[] = [
+      'change_tracking_off',
+      'change_id_stale',
+      'change_id_foreign',
+      'disk_reverted',
+      'changed_areas_invalid',
+    ];
+    const covered = new Set([...fulls.map(([, reason]) => reason), ...later, 'changed_blocks']);
+    expect(covered).toEqual(new Set(Object.keys(PLAN_REASONS)));
   });
 
   it('decides disk by disk', () => {

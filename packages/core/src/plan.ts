@@ -40,6 +40,8 @@ export interface PreviousDisk {
   readonly bytesRead: number;
   /** Its file is not where it should be. @default false */
   readonly missing?: boolean;
+  /** It failed verification or an audit, or is built on one that did. @default false */
+  readonly suspect?: boolean;
 }
 
 export interface PlanRequest {
@@ -164,6 +166,7 @@ function decide({ type, previous }: PlanRequest, disk: VmDisk, before: PreviousD
     return { type: 'full', reason: whyUnknown(previous, disk) };
   if (before.capacityBytes !== disk.capacityBytes) return { type: 'full', reason: 'disk_resized' };
   if (before.missing) return { type: 'full', reason: 'parent_missing' };
+  if (before.suspect) return { type: 'full', reason: 'parent_suspect' };
   if (!before.changeId) return { type: 'full', reason: 'no_change_id' };
   return {
     type: 'incremental',
