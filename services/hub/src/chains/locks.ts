@@ -1,0 +1,147 @@
+import type { Catalog, ChainLockRecord } from '@sendense/catalog';
+import { SendenseError, throwIfAborted } from '@sendense/core';
+import type { Logger } from '@sendense/runtime';
+
+export interface ChainLockRequest {
+  readonly contextId: string;
+  readonly repositoryId: string;
+  /** `shared`: the chain must stay as it is. `exclusive`: its images change. */
+  readonly mode: 'shared' | 'exclusive';
+  /** For whoever has to wait: `backup`, `verify`, `remove`. */
+  readonly purpose: string;
+  /** The id of the backup or task; one holder has one lock on a chain. */
+  readonly holderId: string;
+}
+
+export interface WaitOptions {
+  readonly signal: AbortSignal;
+  /** Called each time it has to wait (again), with what it waits for: `remove task-…`. */
+  readonly onWaiting?: (waitingFor: string) => void;
+}
+
+export interface ChainLock extends AsyncDisposable {
+  readonly request: ChainLockRequest;
+  /** The lock stays in the catalogue when this is disposed: the next start goes on under it. */
+  keep(): void;
+}
+
+/**
+ * Who reads or changes the chain of a VM in a repository: readers, writers and backups (whose parent must stay) exclude
+ * changes. Locks are rows of the catalogue, so that an interrupted change keeps others out until it is finished.
+ */
+export class ChainLocks {
+  #released = Promise.withResolvers<void>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor(private readonly options: { readonly catalog: Catalog; readonly log: Logger }) {}
+
+  /**
+   * `await using lock = await locks.acquire({ mode: 'shared', purpose: 'backup', … }, { signal })`. One that its holder
+   * already has, from before a restart, is taken over.
+   *
+   * @throws `chain_busy` naming the holders, when it should not wait · the signal's reason
+   */
+  async acquire(request: ChainLockRequest, wait?: WaitOptions): Promise<ChainLock> {
+    for (;;) {
+      throwIfAborted(wait?.signal);
+      // Before looking, so that a release in between is not missed.
+      const released = this.#released.promise;
+      const lock = await this.tryAcquire(request);
+      if (lock) return lock;
+      const holders = await this.holders(request);
+      // It was released meanwhile.
+      if (holders.length === 0) continue;
+      if (!wait) throw busy(request, holders);
+      wait.onWaiting?.(describeHolders(holders));
+      await untilAborted(released, wait.signal);
+    }
+  }
+
+  /** Undefined when somebody is in the way: {@link holders} says who. */
+  async tryAcquire(request: ChainLockRequest): Promise<ChainLock | undefined> {
+    const { catalog, log } = this.options;
+    const had = (await catalog.chainLocks.list()).some((lock) => isSame(lock, request));
+    if (!had && !(await catalog.chainLocks.acquire(request))) return undefined;
+    log.debug({ ...request, takenOver: had }, 'chain locked');
+    let kept = false;
+    return {
+      request,
+      keep: () => {
+        kept = true;
+      },
+      [Symbol.asyncDispose]: async () => {
+        if (!kept) await this.release(request.holderId);
+      },
+    };
+  }
+
+  /** Who is in the way of this request. */
+  holders(request: ChainLockRequest): Promise<ChainLockRecord[]> {
+    return this.options.catalog.chainLocks.conflicts(request);
+  }
+
+  /** All locks of a holder; no error when it has none. */
+  async release(holderId: string): Promise<void> {
+    await this.options.catalog.chainLocks.release(holderId);
+    this.#released.resolve();
+    this.#released = Promise.withResolvers();
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** At the start: only these holders go on; what others held when the last hub ended is free. */
+  async releaseAllBut(holderIds: ReadonlySet<string>): Promise<void> {
+    for (const { holderId, purpose } of await this.options.catalog.chainLocks.list()) {
+      if (holderIds.has(holderId)) continue;
+      this.options.log.info({ holderId, purpose }, 'a lock of the hub that ended is released');
+      await this.release(holderId);
+    }
+  }
+
+  /** Called after each release. */
+  onRelease(listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+}
+
+/** `remove task-4f2a, backup backup-pgtest1-…` */
+export function describeHolders(holders: readonly ChainLockRecord[]): string {
+  return holders.map(({ purpose, holderId }) => `${purpose} ${holderId}`).join(', ');
+}
+
+function isSame(lock: ChainLockRecord, request: ChainLockRequest): boolean {
+  return (
+    lock.holderId === request.holderId &&
+    lock.contextId === request.contextId &&
+    lock.repositoryId === request.repositoryId &&
+    lock.mode === request.mode
+  );
+}
+
+function busy(request: ChainLockRequest, holders: readonly ChainLockRecord[]): SendenseError {
+  const { contextId, repositoryId, purpose, mode } = request;
+  const act = mode === 'exclusive' ? 'changes' : 'needs';
+  return new SendenseError(
+    'chain_busy',
+    `${purpose} ${act} the chain of ${contextId} in repository ${repositoryId}, which ${describeHolders(holders)} is using: wait until that has ended, or cancel it`,
+    {
+      context: {
+        context_id: contextId,
+        repository_id: repositoryId,
+        holders: holders.map(({ holderId }) => holderId).join(','),
+      },
+      retryable: true,
+    },
+  );
+}
+
+async function untilAborted(released: Promise<void>, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<void>();
+  const wake = () => aborted.resolve();
+  signal.addEventListener('abort', wake, { once: true });
+  try {
+    if (!signal.aborted) await Promise.race([released, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', wake);
+  }
+}
