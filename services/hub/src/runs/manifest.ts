@@ -20,6 +20,11 @@ const Path = Type.String({ minLength: 1, maxLength: 1_000 });
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Union([schema, Type.Null()]);
 
+/** Longer lists would say nothing more. */
+export const MAX_MERGED = 100;
+
+const MergedPoint = Type.Object({ backup_id: Id, taken_at: Time, merged_at: Time });
+
 const ManifestDisk = Type.Object({
   disk_id: Id,
   /** The `n` of `disk-<n>`. */
@@ -48,6 +53,23 @@ const ManifestDisk = Type.Object({
   bytes_read: Bytes,
   bytes_written: Bytes,
   bytes_zeroed: Bytes,
+  /** The points whose data this image took over when they were removed, oldest first; the newest 100 of them. */
+  merged: Type.Optional(Type.Array(MergedPoint, { maxItems: MAX_MERGED })),
+});
+
+/** How a point that is being removed is taken out of its chain: written before the first image changes. */
+const Removal = Type.Object({
+  /** Images changed, or files are gone, in a way that only goes forward. */
+  irreversible: Type.Boolean(),
+  merges: Type.Array(
+    Type.Object({
+      disk_number: DiskNumber,
+      /** The point that takes the data over. */
+      child_id: Id,
+      method: Type.Union([Type.Literal('commit'), Type.Literal('pull')]),
+      bytes: Bytes,
+    }),
+  ),
 });
 
 const Manifest = Type.Object({
@@ -77,8 +99,11 @@ const Manifest = Type.Object({
     Type.Object({ disk_number: DiskNumber, disk_key: DiskKey, label: Text, reason: Text }),
   ),
   disks: Type.Array(ManifestDisk, { minItems: 1, maxItems: 1_000 }),
+  /** Only in a manifest that ends in `.removing`. */
+  removal: Type.Optional(Removal),
 });
 
+export type ManifestRemoval = Static<typeof Removal>;
 export type ManifestDisk = Static<typeof ManifestDisk>;
 export type Manifest = Static<typeof Manifest>;
 
