@@ -4,11 +4,11 @@ import type { Faults } from './faults.js';
 import { describeDisk, describeSnapshot, describeVm } from './model/describe.js';
 import { findSnapshot, findVm } from './model/inventory.js';
 import { consolidate } from './operations/consolidation.js';
-import { addDisk, growDisk, removeDisk } from './operations/disks.js';
+import { addDisk, growDisk, removeDisk, replaceDisk } from './operations/disks.js';
 import { guestWrite } from './operations/guest-writes.js';
 import { diskImage } from './operations/images.js';
 import { createSnapshot, removeSnapshot, revertToSnapshot } from './operations/snapshots.js';
-import { enableTracking, resetTracking, startTracking } from './operations/tracking.js';
+import { enableTracking, forgetChanges, resetTracking, startTracking } from './operations/tracking.js';
 import { createVm, removeVm } from './operations/vms.js';
 import type {
   ActiveFault,
@@ -125,6 +125,15 @@ export class RunningLab implements Lab {
     return this.#changed(() => describeDisk(disk));
   }
 
+  async replaceDisk(
+    vm: string,
+    diskKey: number,
+    options: { readonly sizeBytes?: number } = {},
+  ): Promise<LabDisk> {
+    const disk = await replaceDisk(this.context, this.#vm(vm), diskKey, options);
+    return this.#changed(() => describeDisk(disk));
+  }
+
   snapshots(vm: string): LabSnapshot[] {
     return this.#vm(vm).snapshots.map((snapshot) => describeSnapshot(snapshot));
   }
@@ -167,6 +176,11 @@ export class RunningLab implements Lab {
 
   async resetChangeTracking(vm: string, diskKey?: number): Promise<void> {
     resetTracking(this.#vm(vm), diskKey);
+    await this.#save();
+  }
+
+  async forgetChanges(vm: string, diskKey?: number): Promise<void> {
+    forgetChanges(this.#vm(vm), diskKey);
     await this.#save();
   }
 

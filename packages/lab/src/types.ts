@@ -148,6 +148,8 @@ export type ChangedAreasLie =
   | 'zero_length'
   /** Areas beyond the end of the disk. */
   | 'beyond_end'
+  /** Covers each stretch without changes by a page of its own, which names no area (true all the same). */
+  | 'empty_pages'
   /** Areas that overlap each other and come in no order (true all the same). */
   | 'unordered';
 
@@ -237,6 +239,8 @@ export interface Lab extends AsyncDisposable {
   removeDisk(vm: string, diskKey: number): Promise<void>;
   /** @throws `conflict` while snapshots exist, as vSphere refuses it */
   growDisk(vm: string, diskKey: number, sizeBytes: number): Promise<LabDisk>;
+  /** Another, empty disk takes the place of this one: the same key, another backing uuid. @param options.sizeBytes default: as before */
+  replaceDisk(vm: string, diskKey: number, options?: { readonly sizeBytes?: number }): Promise<LabDisk>;
 
   /** Those that exist now, parents first. */
   snapshots(vm: string): LabSnapshot[];
@@ -247,13 +251,16 @@ export interface Lab extends AsyncDisposable {
     options: { readonly name: string; readonly description?: string },
   ): Promise<LabSnapshot>;
   removeSnapshot(vm: string, snapshot: string): Promise<void>;
+  /** The sequence numbers of the changeIds go back, too, and are given a second time from there. */
   revertToSnapshot(vm: string, snapshot: string): Promise<void>;
   consolidate(vm: string): Promise<void>;
 
   /** Enables and starts change tracking at once, or turns it off. */
   setChangeTracking(vm: string, enabled: boolean): Promise<void>;
-  /** New changeId uuids, as after an unclean shutdown: earlier changeIds become stale. */
+  /** New changeId uuids, as after an unclean shutdown: earlier changeIds become foreign. */
   resetChangeTracking(vm: string, diskKey?: number): Promise<void>;
+  /** Earlier changeIds become stale although their uuid stays: vCenter answers FileFault to them. */
+  forgetChanges(vm: string, diskKey?: number): Promise<void>;
 
   /** @returns its id */
   setFault(fault: LabFault): number;

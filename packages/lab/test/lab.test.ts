@@ -76,6 +76,38 @@ describeWith('virtual machines of the lab', () => {
     expect(shown.at(-1)).toBe('%252f');
   });
 
+  it('get another disk in the place of one: the same key, another backing, empty, untracked until a stun', async () => {
+    using folder = temporaryDirectory();
+    await using lab = await startLab({ directory: folder.path, keepFrozenImages: true });
+    const vm = await lab.createVm({
+      name: 'pgtest1',
+      disks: [{ sizeBytes: MiB }, { sizeBytes: MiB, controller: 'scsi1' }],
+      changeTrackingEnabled: true,
+    });
+    const [kept, old] = vm.disks;
+    await lab.guestWrite(vm.moref, old!.key, { offset: 0, random: 'old', length: MiB });
+    await lab.createSnapshot(vm.moref, { name: 'before' });
+    const replaced = await lab.replaceDisk(vm.moref, old!.key, { sizeBytes: 2 * MiB });
+    expect(replaced).toMatchObject({ key: old!.key, controllerKey: old!.controllerKey, sizeBytes: 2 * MiB });
+    expect(replaced.uuid).not.toBe(old!.uuid);
+    expect(replaced).not.toHaveProperty('changeId');
+    expect(lab.vm(vm.moref).disks[0]).toMatchObject({ uuid: kept!.uuid });
+    const image = await readFile(await lab.diskImage(vm.moref, old!.key));
+    expect(image.equals(Buffer.alloc(2 * MiB))).toBe(true);
+    // The snapshot holds the old one.
+    const frozen = await readFile(await lab.diskImage(vm.moref, old!.key, { snapshot: 'before' }));
+    expect(frozen.length).toBe(MiB);
+    await lab.removeSnapshot(vm.moref, 'before');
+    expect(lab.vm(vm.moref).consolidationNeeded).toBe(false);
+    await lab.createSnapshot(vm.moref, { name: 'after' });
+    expect(lab.vm(vm.moref).disks[1]).toHaveProperty('changeId');
+    expect((await lab.replaceDisk(vm.moref, old!.key)).sizeBytes).toBe(2 * MiB);
+    await expect(lab.replaceDisk(vm.moref, old!.key, { sizeBytes: 7 })).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
+    await expect(lab.replaceDisk(vm.moref, 2005)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
   it('freeze all disks at one instant, and only those that a snapshot holds', async () => {
     using folder = temporaryDirectory();
     await using lab = await startLab({ directory: folder.path });

@@ -43,6 +43,8 @@ interface Taken {
   readonly moref: string;
   readonly changeId: string;
   readonly content: Buffer;
+  /** The snapshots on the way to it: from any other one, the disk did not come by writes alone. */
+  readonly ancestors: readonly Taken[];
 }
 
 /** One VM of the lab beside what its disk should hold, now and in every snapshot. */
@@ -52,6 +54,8 @@ class Model {
   snapshots: Taken[] = [];
   /** All that were ever taken. */
   readonly ever: Taken[] = [];
+  /** Those that the disk has come through, the last revert respected. */
+  #ancestors: readonly Taken[] = [];
   #writes = 0;
 
   constructor(
@@ -96,7 +100,9 @@ class Model {
 
   async #snapshot(): Promise<void> {
     const { moref, disks } = await this.lab.createSnapshot(this.vm, { name: `s${this.ever.length}` });
-    const taken = { moref, changeId: disks[0]!.changeId!, content: Buffer.from(this.content) };
+    const ancestors = this.#ancestors;
+    const taken = { moref, changeId: disks[0]!.changeId!, content: Buffer.from(this.content), ancestors };
+    this.#ancestors = [...ancestors, taken];
     this.snapshots.push(taken);
     this.ever.push(taken);
   }
@@ -113,6 +119,7 @@ class Model {
     if (!target) return;
     await this.lab.revertToSnapshot(this.vm, target.moref);
     this.content = Buffer.from(target.content);
+    this.#ancestors = [...target.ancestors, target];
   }
 
   async #grow(by: number): Promise<void> {
@@ -139,7 +146,10 @@ class Model {
     for (const to of this.snapshots) await this.#checkChanges(to);
   }
 
-  /** Changes are a superset of what differs; a changeId that says nothing about the snapshot is refused. */
+  /**
+   * Changes are a superset of what differs; a changeId that says nothing about the snapshot is refused, but for those of a
+   * branch that a revert left: their numbers are given again, and nobody can tell.
+   */
   async #checkChanges(to: Taken): Promise<void> {
     for (const from of this.ever) {
       const { fault, areas, length } = await this.client.changedAreas(
@@ -155,7 +165,8 @@ class Model {
       else if (Number(fromEpoch) > Number(toEpoch)) expect(fault).toBe('InvalidArgument');
       else {
         expect(length).toBe(to.content.length);
-        expect(missed(from.content, to.content, areas)).toEqual([]);
+        if (from === to || to.ancestors.includes(from))
+          expect(missed(from.content, to.content, areas)).toEqual([]);
       }
     }
     const { areas } = await this.client.changedAreas(this.vm, to.moref, 2000, 0, '*');

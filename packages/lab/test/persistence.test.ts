@@ -186,4 +186,47 @@ describeWith('sendense-lab', () => {
     expect(await once(server, 'exit')).toEqual([0, null]);
     await expect(command(directory, 'vm', 'list')).rejects.toThrow(`no lab runs in ${directory}`);
   });
+
+  it('takes changeIds, disks and snapshots away from under a backup by commands', async () => {
+    using folder = temporaryDirectory();
+    const directory = folder.path;
+    const { process: server } = await serve(directory);
+    const run = (line: string) => command(directory, ...line.split(' '));
+    interface Shown {
+      readonly disks: { key: number; uuid: string; sizeBytes: number; changeId?: string }[];
+    }
+    const disks = async () => (JSON.parse(await run('vm show pgtest1 --json')) as Shown).disks;
+    const parts = async () => (await disks()).map(({ changeId = '' }) => changeId.split('/'));
+    await run('vm create pgtest1 --disk 1M --disk 1M --tracking');
+    await run('snapshot create pgtest1 one');
+    const first = await parts();
+    await run('snapshot create pgtest1 two');
+    await run('vm tracking pgtest1 reset --disk 2001');
+    const reset = await parts();
+    expect(reset[0]).toEqual([first[0]![0], '3']);
+    expect(reset[1]![0]).not.toBe(first[1]![0]);
+    await run('vm tracking pgtest1 forget');
+    await run('snapshot revert pgtest1 one');
+    expect(await parts()).toEqual(first);
+    await expect(run('vm tracking pgtest1 off --disk 2001')).rejects.toThrow('for all disks');
+    const before = await disks();
+    await run('disk replace pgtest1 --disk 2001 --size 2M');
+    const after = await disks();
+    expect(after[0]).toEqual(before[0]);
+    expect(after[1]).toMatchObject({ key: 2001, sizeBytes: 2 * MiB });
+    expect(after[1]!.uuid).not.toBe(before[1]!.uuid);
+    await run('fault set QueryChangedDiskAreas --lie empty_pages --disk 2000');
+    for (const help of ['vm tracking --help', 'disk replace --help', 'fault set --help'])
+      expect(await runHelp(help)).toContain('Example');
+    server.kill('SIGTERM');
+    expect(await once(server, 'exit')).toEqual([0, null]);
+  });
 });
+
+async function runHelp(line: string): Promise<string> {
+  const { stdout } = await runCommand(process.execPath, [MAIN, ...line.split(' ')], {
+    code: 'process_failed',
+    what: line,
+  });
+  return stdout;
+}

@@ -116,6 +116,25 @@ export function addDiskCommands(program: Command): void {
     ([vm = ''], { disk: key, size }) => ({ vm, disk: key, sizeBytes: size }),
     (grown: LabDisk) => showDisks([grown]),
   );
+
+  const replace = labCommand<DiskOptions & { readonly size?: number }>(
+    disk,
+    'replace <vm>',
+    'put another, empty disk in its place: the same key, another backing uuid',
+    'disk replace pgtest1 --disk 2001 --size 10G --dir /tmp/lab',
+  );
+  replace.command
+    .addOption(diskOption())
+    .option('--size <bytes>', 'its size (default: that of the old one)', bytes);
+  replace.answers(
+    'disk.replace',
+    ([vm = ''], { disk: key, size }) => ({
+      vm,
+      disk: key,
+      ...(size === undefined ? {} : { sizeBytes: size }),
+    }),
+    (replaced: LabDisk) => showDisks([replaced]),
+  );
 }
 
 export function addSnapshotCommands(program: Command): void {
@@ -145,7 +164,7 @@ export function addSnapshotCommands(program: Command): void {
     ([vm = '', name = '']) => ({ vm, snapshot: name }),
   );
   const revert = 'snapshot revert pgtest1 before-update --dir /tmp/lab';
-  labCommand(snapshot, 'revert <vm> <snapshot>', 'go back to one', revert).answers(
+  labCommand(snapshot, 'revert <vm> <snapshot>', 'go back to one, the changeIds as well', revert).answers(
     'snapshot.revert',
     ([vm = '', name = '']) => ({ vm, snapshot: name }),
   );

@@ -12,6 +12,7 @@ const LIES: readonly ChangedAreasLie[] = [
   'short_length',
   'zero_length',
   'beyond_end',
+  'empty_pages',
   'unordered',
 ];
 
@@ -44,6 +45,7 @@ function addSet(fault: Command): void {
     'fault set CreateSnapshot_Task --fault GenericVmConfigFault --times 1 --dir /tmp/lab\n' +
       '  sendense-lab fault set RemoveSnapshot_Task --delay-ms 5000 --dir /tmp/lab\n' +
       '  sendense-lab fault set QueryChangedDiskAreas --lie omit_areas --dir /tmp/lab\n' +
+      '  sendense-lab fault set QueryChangedDiskAreas --fault FileFault --vm pgtest1 --disk 2000 --times 1 --dir /tmp/lab\n' +
       '  sendense-lab fault set Login --drop before --times 2 --dir /tmp/lab\n' +
       '  sendense-lab fault set consolidate --times 1 --dir /tmp/lab\n' +
       '  sendense-lab fault set vddk.read --fault 14011 --at 1G --length 64K --times 3 --dir /tmp/lab',

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import type { DiskSpec, LabSnapshot, LabVm, SnapshotHistory, VmSpec } from '../types.js';
 import { labCommand } from './commands.js';
 import { size, table } from './output.js';
-import { diskSpec, each } from './values.js';
+import { diskSpec, each, wholeNumber } from './values.js';
 
 export function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('virtual machines');
@@ -95,15 +95,18 @@ function addSwitches(vm: Command): void {
     vm: name,
     state: oneOf(state, { running: 'running', stopped: 'notRunning', none: 'notInstalled' }),
   }));
-  const tracking = labCommand(
+  const tracking = labCommand<{ readonly disk?: number }>(
     vm,
     'tracking <vm> <change>',
-    'changed block tracking: on, off, or reset, which makes every changeId stale',
-    'vm tracking pgtest1 reset --dir /tmp/lab',
+    'changed block tracking: on or off; reset (earlier changeIds have another uuid) or forget (they are stale)',
+    'vm tracking pgtest1 reset --dir /tmp/lab\n' +
+      '  sendense-lab vm tracking pgtest1 forget --disk 2001 --dir /tmp/lab',
   );
-  tracking.answers('vm.tracking', ([name = '', change]) => ({
+  tracking.command.option('-k, --disk <key>', 'with reset and forget: only this disk', wholeNumber);
+  tracking.answers('vm.tracking', ([name = '', change], { disk }) => ({
     vm: name,
-    change: oneOf(change, { on: 'on', off: 'off', reset: 'reset' }),
+    change: oneOf(change, { on: 'on', off: 'off', reset: 'reset', forget: 'forget' }),
+    ...(disk === undefined ? {} : { disk }),
   }));
 }
 

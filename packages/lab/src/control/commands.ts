@@ -1,3 +1,4 @@
+import { SendenseError } from '@sendense/core';
 import type { DiskSpec, GuestWrite, Lab, LabFault, PowerState, ToolsState, VmSpec } from '../types.js';
 
 /** What a running lab does for the other `sendense-lab` commands, with its arguments. */
@@ -9,13 +10,14 @@ export interface Commands {
   'vm.remove': { vm: string };
   'vm.power': { vm: string; state: PowerState };
   'vm.tools': { vm: string; state: ToolsState };
-  'vm.tracking': { vm: string; change: 'on' | 'off' | 'reset' };
+  'vm.tracking': { vm: string; change: TrackingChange; disk?: number };
   'vm.consolidate': { vm: string };
   'guest.write': { vm: string; disk: number; write: Exclude<GuestWrite, { data: Uint8Array }> };
   'disk.path': { vm: string; disk: number; snapshot?: string };
   'disk.add': { vm: string; spec: DiskSpec };
   'disk.remove': { vm: string; disk: number };
   'disk.grow': { vm: string; disk: number; sizeBytes: number };
+  'disk.replace': { vm: string; disk: number; sizeBytes?: number };
   'snapshot.list': { vm: string };
   'snapshot.create': { vm: string; name: string; description?: string };
   'snapshot.remove': { vm: string; snapshot: string };
@@ -28,6 +30,9 @@ export interface Commands {
   'vcenter.start': Record<string, never>;
   journal: Record<string, never>;
 }
+
+/** `reset`: another uuid; `forget`: the same uuid, but earlier changeIds are stale. These two may be for one disk. */
+export type TrackingChange = 'on' | 'off' | 'reset' | 'forget';
 
 export type CommandName = keyof Commands;
 
@@ -44,8 +49,12 @@ const COMMANDS: { readonly [Name in CommandName]: (lab: Lab, input: Commands[Nam
   'vm.remove': async (lab, { vm }) => lab.removeVm(vm),
   'vm.power': async (lab, { vm, state }) => lab.setPower(vm, state),
   'vm.tools': async (lab, { vm, state }) => lab.setTools(vm, state),
-  'vm.tracking': async (lab, { vm, change }) =>
-    change === 'reset' ? lab.resetChangeTracking(vm) : lab.setChangeTracking(vm, change === 'on'),
+  'vm.tracking': async (lab, { vm, change, disk }) => {
+    if (change === 'reset') return lab.resetChangeTracking(vm, disk);
+    if (change === 'forget') return lab.forgetChanges(vm, disk);
+    if (disk === undefined) return lab.setChangeTracking(vm, change === 'on');
+    throw new SendenseError('invalid_argument', 'change tracking is on or off for all disks of a VM');
+  },
   'vm.consolidate': async (lab, { vm }) => lab.consolidate(vm),
   'guest.write': async (lab, { vm, disk, write }) => lab.guestWrite(vm, disk, write),
   'disk.path': async (lab, { vm, disk, snapshot }) =>
@@ -53,6 +62,7 @@ const COMMANDS: { readonly [Name in CommandName]: (lab: Lab, input: Commands[Nam
   'disk.add': async (lab, { vm, spec }) => lab.addDisk(vm, spec),
   'disk.remove': async (lab, { vm, disk }) => lab.removeDisk(vm, disk),
   'disk.grow': async (lab, { vm, disk, sizeBytes }) => lab.growDisk(vm, disk, sizeBytes),
+  'disk.replace': async (lab, { vm, disk, ...options }) => lab.replaceDisk(vm, disk, options),
   'snapshot.list': (lab, { vm }) => ({ snapshots: lab.snapshots(vm), history: lab.snapshotHistory(vm) }),
   'snapshot.create': async (lab, { vm, ...options }) => lab.createSnapshot(vm, options),
   'snapshot.remove': async (lab, { vm, snapshot }) => lab.removeSnapshot(vm, snapshot),

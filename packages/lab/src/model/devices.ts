@@ -83,15 +83,19 @@ function freeLabel(vm: VmState): string {
   return label(number);
 }
 
+/** @throws `invalid_argument` */
+export function checkDiskSize(sizeBytes: number): void {
+  if (Number.isSafeInteger(sizeBytes) && sizeBytes > 0 && sizeBytes % 512 === 0) return;
+  throw new SendenseError(
+    'invalid_argument',
+    `the size of a disk must be a multiple of 512 bytes, not ${sizeBytes}`,
+  );
+}
+
 /** The disk that a spec asks for, with its place in the VM. Adds its controller. @throws `invalid_argument` */
 export function makeDisk(vm: VmState, spec: DiskSpec, uuid: string, fileName: string): DiskState {
   const { sizeBytes } = spec;
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) {
-    throw new SendenseError(
-      'invalid_argument',
-      `the size of a disk must be a multiple of 512 bytes, not ${sizeBytes}`,
-    );
-  }
+  checkDiskSize(sizeBytes);
   const controller = controllerFor(vm, spec.controller ?? 'scsi0');
   const { firstDiskKey, keysPerBus, units } = KINDS[controller.kind];
   const unitNumber = spec.unitNumber ?? freeUnit(vm, controller);

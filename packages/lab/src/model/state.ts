@@ -11,6 +11,8 @@ export interface TrackingState {
   epoch: number;
   /** Whether `*` (all allocated areas) may be asked: tracking was enabled while no snapshot existed. */
   readonly allocatedKnown: boolean;
+  /** The record of earlier epochs is lost: changeIds below this one are stale. */
+  unknownBefore?: number;
 }
 
 export interface DiskState {

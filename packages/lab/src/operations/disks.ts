@@ -1,6 +1,6 @@
 import { SendenseError } from '@sendense/core';
 import type { LabContext } from '../context.js';
-import { makeDisk } from '../model/devices.js';
+import { checkDiskSize, makeDisk } from '../model/devices.js';
 import { newDiskUuid } from '../model/ids.js';
 import type { DiskState, VmState } from '../model/state.js';
 import { newBaseName } from '../model/vmdks.js';
@@ -13,15 +13,20 @@ import { deleteDisposable } from './consolidation.js';
 export async function addDisk(context: LabContext, vm: VmState, spec: DiskSpec): Promise<DiskState> {
   return context.locks.run(vm, async () => {
     const disk = makeDisk(vm, spec, newDiskUuid(), newBaseName(vm));
-    const layer = context.layers.create(disk.sizeBytes);
-    // A thick disk has all of its blocks from the start, and they read as zeros.
-    if (!disk.thin) layer.map.set(0, grainsOf(disk.sizeBytes), ZERO);
-    vm.vmdks[disk.fileName] = { layers: [layer.id] };
+    createBase(context, vm, disk);
     vm.disks.push(disk);
     vm.disks.sort((a, b) => a.key - b.key);
     await context.file.save();
     return disk;
   });
+}
+
+/** The empty file of a new disk. */
+function createBase(context: LabContext, vm: VmState, disk: DiskState): void {
+  const layer = context.layers.create(disk.sizeBytes);
+  // A thick disk has all of its blocks from the start, and they read as zeros.
+  if (!disk.thin) layer.map.set(0, grainsOf(disk.sizeBytes), ZERO);
+  vm.vmdks[disk.fileName] = { layers: [layer.id] };
 }
 
 /** @throws `not_found` */
@@ -41,6 +46,36 @@ export async function removeDisk(context: LabContext, vm: VmState, diskKey: numb
     vm.disks = vm.disks.filter((other) => other !== disk);
     await deleteDisposable(context, vm);
     await context.file.save();
+  });
+}
+
+/**
+ * Puts another, empty disk in the place of this one: same key and unit, its own backing uuid and file. Snapshots keep the
+ * old one.
+ * @throws `invalid_argument`
+ */
+export async function replaceDisk(
+  context: LabContext,
+  vm: VmState,
+  diskKey: number,
+  { sizeBytes }: { readonly sizeBytes?: number },
+): Promise<DiskState> {
+  return context.locks.run(vm, async () => {
+    const old = findDisk(vm, diskKey);
+    const { tracking: _tracking, ...place } = old;
+    const size = sizeBytes ?? old.sizeBytes;
+    checkDiskSize(size);
+    const disk: DiskState = {
+      ...place,
+      uuid: newDiskUuid(),
+      fileName: newBaseName(vm),
+      sizeBytes: size,
+    };
+    createBase(context, vm, disk);
+    vm.disks = vm.disks.map((other) => (other === old ? disk : other));
+    await deleteDisposable(context, vm);
+    await context.file.save();
+    return disk;
   });
 }
 

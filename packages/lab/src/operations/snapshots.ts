@@ -6,7 +6,7 @@ import type { DiskState, SnapshotDiskState, SnapshotState, VmState } from '../mo
 import { layersOf, newDeltaName } from '../model/vmdks.js';
 import { consolidate, deleteDisposable } from './consolidation.js';
 import { publishSnapshot } from './publish.js';
-import { resetTracking, startTracking } from './tracking.js';
+import { revertTracking, startTracking } from './tracking.js';
 
 export interface NewSnapshot {
   readonly name: string;
@@ -129,7 +129,7 @@ function descendants(vm: VmState, snapshot: SnapshotState): SnapshotState[] {
     .flatMap((child) => [...descendants(vm, child), child]);
 }
 
-/** The VM goes on from the snapshot's disks; what was written since is lost. Change tracking starts anew. */
+/** The VM goes on from the snapshot's disks; what was written since is lost. Change tracking goes back as well. */
 export async function revertToSnapshot(
   context: LabContext,
   vm: VmState,
@@ -141,12 +141,12 @@ export async function revertToSnapshot(
     for (const frozen of snapshot.disks) {
       const { changeId: _changeId, ...disk } = structuredClone(frozen);
       startDelta(context, vm, disk);
+      revertTracking(vm, disk);
       disks.push(disk);
     }
     vm.disks = [...disks, ...others].sort((a, b) => a.key - b.key);
     vm.currentSnapshot = snapshot.moref;
     vm.powerState = snapshot.powerState;
-    resetTracking(vm);
     startTracking(vm);
     await deleteDisposable(context, vm);
     await context.file.save();

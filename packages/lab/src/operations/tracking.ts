@@ -17,11 +17,28 @@ export function stopTracking(vm: VmState): void {
   for (const disk of vm.disks) delete disk.tracking;
 }
 
-/** Every changeId so far becomes stale. */
+/** Tracking starts anew under another uuid: every changeId so far becomes foreign. */
 export function resetTracking(vm: VmState, diskKey?: number): void {
   for (const disk of vm.disks) {
     if (disk.tracking && (diskKey === undefined || disk.key === diskKey)) disk.tracking = newTracking(vm);
   }
+}
+
+/** The uuid stays, but every changeId so far becomes stale: what changed since is no longer known. */
+export function forgetChanges(vm: VmState, diskKey?: number): void {
+  for (const { key, tracking } of vm.disks) {
+    if (tracking && (diskKey === undefined || key === diskKey)) tracking.unknownBefore = tracking.epoch;
+  }
+}
+
+/**
+ * A reverted disk counts on from where the snapshot was taken. The branch that it left has used the same numbers for
+ * other states, and nothing tells them apart: VMware's own known defect ("reverting to a pre-existing snapshot can cause
+ * incremental backups based on CBT to become inconsistent").
+ */
+export function revertTracking(vm: VmState, disk: DiskState): void {
+  if (!vm.changeTrackingEnabled) delete disk.tracking;
+  if (disk.tracking) disk.tracking.epoch++;
 }
 
 function newTracking(vm: VmState): TrackingState {

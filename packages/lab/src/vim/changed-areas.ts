@@ -69,6 +69,7 @@ function wantedAreas(
   if (!parsed) throw invalidArgument('changeId');
   if (parsed.id !== tracking.id) throw fileFault(path);
   if (parsed.epoch > tracking.epoch) throw invalidArgument('changeId');
+  if (parsed.epoch < (tracking.unknownBefore ?? 0)) throw fileFault(path);
   return changedSince(context, tracking, parsed.epoch, disk.sizeBytes);
 }
 
@@ -96,6 +97,17 @@ const LIES: Record<ChangedAreasLie, (reply: Reply, sizeBytes: number) => Reply> 
     ...reply,
     areas: [...reply.areas, { offset: sizeBytes + GRAIN_BYTES, length: GRAIN_BYTES }],
   }),
+  empty_pages: (reply) => {
+    const [first] = reply.areas;
+    if (!first) return reply;
+    const gap = first.offset - reply.startOffset;
+    if (gap > 0) return { ...reply, length: gap, areas: [] };
+    const gapBehind = reply.areas.findIndex(
+      ({ offset }, index) => index > 0 && offset > endOf(reply.areas[index - 1] ?? first),
+    );
+    const areas = gapBehind === -1 ? reply.areas : reply.areas.slice(0, gapBehind);
+    return { ...reply, length: endOf(areas.at(-1) ?? first) - reply.startOffset, areas };
+  },
   unordered: (reply) => ({
     ...reply,
     areas: reply.areas
@@ -103,3 +115,7 @@ const LIES: Record<ChangedAreasLie, (reply: Reply, sizeBytes: number) => Reply> 
       .toReversed(),
   }),
 };
+
+function endOf({ offset, length }: Extent): number {
+  return offset + length;
+}
