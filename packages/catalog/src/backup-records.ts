@@ -64,6 +64,8 @@ export type BackupDiskRecord = BackupDiskStatus & {
   readonly backupType: BackupType;
   /** Why it is full or incremental, or why it is skipped. */
   readonly reason: string;
+  /** What was found when a planned incremental became a full, in words. */
+  readonly reasonDetail: string | undefined;
   /** The restore point whose image is the backing file, and where its changes start; both only with `incremental`. */
   readonly parentPointId: string | undefined;
   readonly previousChangeId: string | undefined;
@@ -181,6 +183,16 @@ export interface SealedDisk {
   readonly hashesPath?: string;
   /** What the image file occupies. */
   readonly storedBytes: number;
+  /**
+   * How it was taken in the end, where that is said: it wins over the plan, because it is what the files are. `incremental`
+   * needs `parentPointId`, `full` has none.
+   * @default as recorded
+   */
+  readonly backupType?: BackupType;
+  /** Only with `backupType`. @default as recorded */
+  readonly reason?: string;
+  /** Only with `backupType: 'incremental'`. */
+  readonly parentPointId?: string;
 }
 
 export interface SealRequest {

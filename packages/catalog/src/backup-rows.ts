@@ -89,6 +89,7 @@ function toDiskRecord(row: DiskRow): BackupDiskRecord {
     capacityBytes: toNumber(row.capacityBytes),
     backupType: oneOf(BACKUP_TYPES, row.backupType, 'type of a disk backup'),
     reason: row.reason,
+    reasonDetail: row.reasonDetail ?? undefined,
     parentPointId: row.parentPointId ?? undefined,
     previousChangeId: row.previousChangeId ?? undefined,
     changeId: row.changeId ?? undefined,

@@ -1,9 +1,9 @@
 import { SendenseError } from '@sendense/core';
-import type { SealRequest } from './backup-records.js';
+import type { SealedDisk, SealRequest } from './backup-records.js';
 import type { BackupRow } from './backup-rows.js';
 import { toBigInt } from './columns.js';
 import type { Transaction } from './database.js';
-import { toPointRecord, withPointDisks, type RestorePointRecord } from './restore-points.js';
+import { toPointRecord, withPointDisks, type RestorePointRecord } from './restore-point-records.js';
 
 /** See {@link Backups.seal}: everything in the caller's transaction. */
 export async function sealBackup(
@@ -41,10 +41,12 @@ export async function sealBackup(
     },
     include: withPointDisks,
   });
-  await transaction.backupDisk.updateMany({
-    where: { backupId: row.id, status: { not: 'skipped' } },
-    data: { status: 'completed' },
-  });
+  for (const { diskKey, backupType, reason, parentPointId } of disks) {
+    await transaction.backupDisk.update({
+      where: { backupId_diskKey: { backupId: row.id, diskKey } },
+      data: { status: 'completed', backupType, reason, parentPointId },
+    });
+  }
   await transaction.backupJob.update({
     where: { id: row.id },
     data: { state: 'completed', endedAt: sealedAt, activeContextId: null },
@@ -53,11 +55,11 @@ export async function sealBackup(
 }
 
 function sealedDiskRows(row: BackupRow, o: SealRequest) {
-  const taken = row.disks.filter((disk) => disk.status !== 'skipped');
+  const expected = row.disks.filter((disk) => disk.status !== 'skipped');
   const sealed = new Map(o.disks.map((disk) => [disk.diskKey, disk]));
-  if (taken.length === 0 || sealed.size !== o.disks.length || sealed.size !== taken.length)
+  if (expected.length === 0 || sealed.size !== o.disks.length || sealed.size !== expected.length)
     throw notItsDisks(row);
-  return taken.map((disk) => {
+  return expected.map((disk) => {
     const image = sealed.get(disk.diskKey);
     if (!image) throw notItsDisks(row);
     return {
@@ -67,16 +69,30 @@ function sealedDiskRows(row: BackupRow, o: SealRequest) {
       label: disk.label,
       backingUuid: disk.backingUuid,
       capacityBytes: disk.capacityBytes,
-      backupType: disk.backupType,
-      reason: disk.reason,
+      ...taken(row, disk, image),
       changeId: disk.changeId,
-      parentPointId: disk.parentPointId,
       imagePath: image.imagePath,
       hashesPath: image.hashesPath ?? null,
       bytesRead: disk.bytesDone,
       storedBytes: toBigInt(image.storedBytes, 'storedBytes'),
     };
   });
+}
+
+/** The seal's word on how a disk was taken, else what was recorded. @throws `invalid_argument` when it contradicts itself */
+function taken(row: BackupRow, disk: BackupRow['disks'][number], image: SealedDisk) {
+  const { parentPointId } = image;
+  if (image.backupType === undefined && parentPointId === undefined)
+    return { backupType: disk.backupType, reason: disk.reason, parentPointId: disk.parentPointId };
+  const backupType = image.backupType ?? disk.backupType;
+  if ((backupType === 'incremental') !== (parentPointId !== undefined)) {
+    throw new SendenseError(
+      'invalid_argument',
+      `disk ${disk.diskKey} of ${row.id} cannot be sealed as ${backupType} ${parentPointId === undefined ? 'without' : 'with'} a parent`,
+      { context: { backup_id: row.id, disk_key: disk.diskKey } },
+    );
+  }
+  return { backupType, reason: image.reason ?? disk.reason, parentPointId: parentPointId ?? null };
 }
 
 function notItsDisks(row: BackupRow): SendenseError {

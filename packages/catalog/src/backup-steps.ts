@@ -3,6 +3,7 @@ import type { BackupDiskChange, BackupState, BackupStateChange } from './backup-
 import { ACTIVE_BACKUP_STATES } from './backup-records.js';
 import type { BackupRow } from './backup-rows.js';
 import { errorToJson } from './stored-error.js';
+import { storableText } from './text-limits.js';
 
 /** From each state, where a caller may go. `completed` is reached by sealing alone. */
 const STEPS: Record<BackupState, readonly BackupState[]> = {
@@ -30,6 +31,32 @@ export function requireActive(row: { id: string; state: string }): void {
   throw new SendenseError('conflict', `${row.id} has ended (${row.state})`, {
     context: { backup_id: row.id, state: row.state },
   });
+}
+
+/** @throws `job_not_found` */
+export function requireDisk(row: BackupRow, diskKey: number): BackupRow['disks'][number] {
+  const disk = row.disks.find((candidate) => candidate.diskKey === diskKey);
+  if (disk) return disk;
+  throw new SendenseError('job_not_found', `${row.id} has no disk ${diskKey}`, {
+    context: { backup_id: row.id, disk_key: diskKey },
+  });
+}
+
+/** See {@link Backups.diskBecameFull}. @throws `conflict` for a skipped disk */
+export function toFullColumns(disk: BackupRow['disks'][number], o: { reason: string; detail?: string }) {
+  if (disk.status === 'skipped') {
+    throw new SendenseError('conflict', `disk ${disk.diskKey} of ${disk.backupId} is skipped`, {
+      context: { backup_id: disk.backupId, disk_key: disk.diskKey, status: disk.status },
+    });
+  }
+  if (disk.backupType === 'full') return {};
+  return {
+    backupType: 'full',
+    reason: storableText(o.reason),
+    reasonDetail: o.detail === undefined ? null : storableText(o.detail, Infinity),
+    parentPointId: null,
+    previousChangeId: null,
+  };
 }
 
 export function toStateColumns(row: BackupRow, change: BackupStateChange, now: Date) {

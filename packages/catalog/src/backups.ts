@@ -12,12 +12,19 @@ import { ACTIVE_BACKUP_STATES, ALL_BACKUP_STATES } from './backup-records.js';
 import { beginBackup, plannedDiskRows, type BeginBackup } from './backup-begin.js';
 import { toBackupRecord, withDisks } from './backup-rows.js';
 import { sealBackup } from './backup-seal.js';
-import { requireActive, requireStep, toDiskColumns, toStateColumns } from './backup-steps.js';
+import {
+  requireActive,
+  requireDisk,
+  requireStep,
+  toDiskColumns,
+  toFullColumns,
+  toStateColumns,
+} from './backup-steps.js';
 import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
-import type { RestorePointRecord } from './restore-points.js';
+import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
 
 /** Tables `backup_jobs` and `backup_disks`. */
@@ -81,15 +88,26 @@ export class Backups {
     await this.database.transaction(async (transaction) => {
       const row = await this.#row(transaction, id);
       requireActive(row);
-      const disk = row.disks.find((candidate) => candidate.diskKey === diskKey);
-      if (!disk)
-        throw new SendenseError('job_not_found', `${id} has no disk ${diskKey}`, {
-          context: { backup_id: id, disk_key: diskKey },
-        });
+      const disk = requireDisk(row, diskKey);
       await transaction.backupDisk.update({
         where: { backupId_diskKey: { backupId: id, diskKey } },
         data: toDiskColumns(disk, change),
       });
+    });
+  }
+
+  /**
+   * A disk that was planned as incremental turned out to need reading in full: it has no parent and no earlier changeId
+   * any more. A disk that is full already keeps the reason that it has.
+   * @param o.reason stable, as in the plan; `detail` says in words what was found
+   * @throws `job_not_found` also for a disk that it does not have; `conflict` when the backup has ended or the disk is skipped
+   */
+  async diskBecameFull(id: string, diskKey: number, o: { reason: string; detail?: string }): Promise<void> {
+    await this.database.transaction(async (transaction) => {
+      const row = await this.#row(transaction, id);
+      requireActive(row);
+      const data = toFullColumns(requireDisk(row, diskKey), o);
+      await transaction.backupDisk.update({ where: { backupId_diskKey: { backupId: id, diskKey } }, data });
     });
   }
 

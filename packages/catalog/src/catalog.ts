@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Logger } from '@sendense/runtime';
 import { Audit } from './audit.js';
 import { Backups } from './backups.js';
+import { ChainLocks } from './chain-locks.js';
 import { Cleanups } from './cleanups.js';
 import { CredentialKeys } from './credential-keys.js';
 import { Database } from './database.js';
@@ -10,6 +11,8 @@ import { Nodes } from './nodes.js';
 import { Repositories } from './repositories.js';
 import { RestoreMounts } from './restore-mounts.js';
 import { RestorePoints } from './restore-points.js';
+import { Retention } from './retention.js';
+import { Tasks } from './tasks.js';
 import { Tokens } from './tokens.js';
 import { Vcenters } from './vcenters.js';
 import { Vms } from './vms.js';
@@ -32,6 +35,9 @@ export interface Catalog extends AsyncDisposable {
   readonly backups: Backups;
   readonly restorePoints: RestorePoints;
   readonly restoreMounts: RestoreMounts;
+  readonly chainLocks: ChainLocks;
+  readonly retention: Retention;
+  readonly tasks: Tasks;
   readonly audit: Audit;
   readonly tokens: Tokens;
   readonly cleanups: Cleanups;
@@ -60,6 +66,9 @@ export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
       backups: new Backups(database),
       restorePoints: new RestorePoints(database),
       restoreMounts: new RestoreMounts(database),
+      chainLocks: new ChainLocks(database),
+      retention: new Retention(database),
+      tasks: new Tasks(database),
       audit: new Audit(database),
       tokens: new Tokens(database),
       cleanups: new Cleanups(database),

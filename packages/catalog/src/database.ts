@@ -13,7 +13,8 @@ export type Transaction = Prisma.TransactionClient;
 /** How long SQLite itself waits for another process's lock, milliseconds. */
 const BUSY_TIMEOUT_MS = 5000;
 const TRANSACTION_ATTEMPTS = 5;
-const TRANSACTION_LIMIT = { maxWait: 30_000, timeout: 30_000 };
+/** What a transaction has read still holds when it commits; SQLite knows no other way, other databases have to be told. */
+const TRANSACTION_OPTIONS = { maxWait: 30_000, timeout: 30_000, isolationLevel: 'Serializable' } as const;
 
 /**
  * The one connection to the database. Work on it runs one after another: the adapter has a single connection, and a
@@ -59,7 +60,7 @@ export class Database implements AsyncDisposable {
     return this.#enqueue(async () => {
       for (let attempt = 1; ; attempt++) {
         try {
-          return await this.client.$transaction(work, TRANSACTION_LIMIT);
+          return await this.client.$transaction(work, TRANSACTION_OPTIONS);
         } catch (error) {
           if (!isBusy(error) || attempt === TRANSACTION_ATTEMPTS) throw error;
         }

@@ -1,61 +1,21 @@
-import { printable, SendenseError } from '@sendense/core';
-import { BACKUP_TYPES, type BackupType } from './backup-records.js';
-import { oneOf, toNumber } from './columns.js';
-import type { Database } from './database.js';
+import { SendenseError } from '@sendense/core';
+import { ancestry, offspring } from './chain-walk.js';
+import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
 import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { importPoint, type ImportedPoint, type ImportResult } from './restore-point-import.js';
+import {
+  NEWEST_FIRST,
+  pointNotFound,
+  toPointRecord,
+  withPointDisks,
+  type RestorePointRecord,
+  type VerificationOutcome,
+} from './restore-point-records.js';
+import { beginRemoval, cancelRemoval, concludeRemoval, type MergedPoint } from './restore-point-removal.js';
+import { requireText, storableText } from './text-limits.js';
 
-export interface RestorePointDiskRecord {
-  readonly diskId: string;
-  readonly diskKey: number;
-  readonly diskNumber: number;
-  readonly label: string;
-  readonly backingUuid: string;
-  readonly capacityBytes: number;
-  readonly backupType: BackupType;
-  readonly reason: string;
-  /** Relative to the repository's path. */
-  readonly imagePath: string;
-  readonly hashesPath: string | undefined;
-  readonly changeId: string | undefined;
-  /** The point whose image of this disk is the backing file; only with `incremental`. */
-  readonly parentPointId: string | undefined;
-  /** Read from the source for this point. */
-  readonly bytesRead: number;
-  /** What the image file occupied when it was sealed. */
-  readonly storedBytes: number;
-}
-
-export interface RestorePointRecord {
-  /** The id of the backup that made it. */
-  readonly id: string;
-  readonly contextId: string;
-  readonly vmName: string;
-  readonly vmInstanceUuid: string;
-  readonly repositoryId: string;
-  /** `incremental` when any of its disks is. */
-  readonly type: BackupType;
-  readonly takenAt: Date;
-  readonly sealedAt: Date;
-  readonly quiesced: boolean;
-  /** Relative to the repository's path. */
-  readonly manifestPath: string;
-  /** By disk number. */
-  readonly disks: readonly RestorePointDiskRecord[];
-}
-
-export const withPointDisks = {
-  disks: { orderBy: { diskNumber: 'asc' } },
-} satisfies Prisma.RestorePointInclude;
-
-type Row = Prisma.RestorePointGetPayload<{ include: typeof withPointDisks }>;
-
-const NEWEST_FIRST = [
-  { takenAt: 'desc' },
-  { id: 'desc' },
-] satisfies Prisma.RestorePointOrderByWithRelationInput[];
-
-/** Tables `restore_points` and `restore_point_disks`. Points are made by sealing a backup. */
+/** Tables `restore_points` and `restore_point_disks`. Points are made by sealing a backup, or found again by a rescan. */
 export class RestorePoints {
   constructor(private readonly database: Database) {}
 
@@ -69,19 +29,15 @@ export class RestorePoints {
   /** @throws `not_found` */
   async get(id: string): Promise<RestorePointRecord> {
     const found = await this.find(id);
-    if (!found) {
-      throw new SendenseError('not_found', `there is no restore point ${printable(id)}`, {
-        context: { restore_point_id: id },
-      });
-    }
+    if (!found) throw pointNotFound(id);
     return found;
   }
 
-  /** The newest point of a VM in a repository: what an incremental builds on. */
+  /** The newest sealed point of a VM in a repository, be it suspect: planning says what it means for an incremental. */
   async latest(contextId: string, repositoryId: string): Promise<RestorePointRecord | undefined> {
     const row = await this.database.run((client) =>
       client.restorePoint.findFirst({
-        where: { contextId, repositoryId },
+        where: { contextId, repositoryId, state: 'sealed' },
         include: withPointDisks,
         orderBy: NEWEST_FIRST,
       }),
@@ -89,7 +45,7 @@ export class RestorePoints {
     return row ? toPointRecord(row) : undefined;
   }
 
-  /** Newest first. */
+  /** Newest first; those that are being removed too: see their `state`. @throws `invalid_argument` for limit or cursor */
   async list(
     o: PageRequest & { contextId?: string; repositoryId?: string; vmName?: string } = {},
   ): Promise<Page<RestorePointRecord>> {
@@ -112,27 +68,170 @@ export class RestorePoints {
     );
     return toPage(rows, limit, (row) => ({ at: row.takenAt, id: row.id }), toPointRecord);
   }
-}
 
-export function toPointRecord(row: Row): RestorePointRecord {
-  return {
-    ...row,
-    type: oneOf(BACKUP_TYPES, row.type, 'type of a restore point'),
-    disks: row.disks.map((disk) => ({
-      diskId: disk.diskId,
-      diskKey: disk.diskKey,
-      diskNumber: disk.diskNumber,
-      label: disk.label,
-      backingUuid: disk.backingUuid,
-      capacityBytes: toNumber(disk.capacityBytes),
-      backupType: oneOf(BACKUP_TYPES, disk.backupType, 'type of a disk backup'),
-      reason: disk.reason,
-      imagePath: disk.imagePath,
-      hashesPath: disk.hashesPath ?? undefined,
-      changeId: disk.changeId ?? undefined,
-      parentPointId: disk.parentPointId ?? undefined,
-      bytesRead: toNumber(disk.bytesRead),
-      storedBytes: toNumber(disk.storedBytes),
-    })),
-  };
+  /** All points of a VM in a repository, newest first, those that are being removed included. */
+  async ofContext(contextId: string, repositoryId: string): Promise<RestorePointRecord[]> {
+    return this.#all({ contextId, repositoryId });
+  }
+
+  /** All points in a repository, newest first, those that are being removed included: what a rescan compares with. */
+  async ofRepository(repositoryId: string): Promise<RestorePointRecord[]> {
+    return this.#all({ repositoryId });
+  }
+
+  /** Those whose removal was decided and is not finished, newest first: what a start goes on with. */
+  async removing(): Promise<RestorePointRecord[]> {
+    return this.#all({ state: 'removing' });
+  }
+
+  /** The point and all that any of its disks builds on, newest first. @throws `not_found` */
+  async chain(id: string): Promise<RestorePointRecord[]> {
+    const { contextId, repositoryId } = await this.get(id);
+    return ancestry(await this.ofContext(contextId, repositoryId), id);
+  }
+
+  /** The points with a disk that builds directly on this one, newest first; empty also when there is no such point. */
+  async children(id: string): Promise<RestorePointRecord[]> {
+    return this.#all({ disks: { some: { parentPointId: id } } });
+  }
+
+  /** All points that build on this one with any disk, at any distance, newest first. @throws `not_found` */
+  async descendants(id: string): Promise<RestorePointRecord[]> {
+    const { contextId, repositoryId } = await this.get(id);
+    return offspring(await this.ofContext(contextId, repositoryId), id);
+  }
+
+  /**
+   * Puts points in doubt; a point that is suspect already keeps its first reason, an unknown id is passed over.
+   * @param reason in words, for people
+   * @returns how many are suspect now that were not before
+   * @throws `invalid_argument` for an empty reason
+   */
+  async markSuspect(ids: readonly string[], reason: string): Promise<number> {
+    const suspectReason = requireText(
+      'why a restore point is suspect',
+      storableText(reason, Infinity),
+      Infinity,
+    );
+    const { count } = await this.database.run((client) =>
+      client.restorePoint.updateMany({
+        where: { id: { in: [...ids] }, suspect: false },
+        data: { suspect: true, suspectReason },
+      }),
+    );
+    return count;
+  }
+
+  /**
+   * Takes down how a verification ended. A failed one, of either kind, makes this point suspect (points that build on it
+   * are the caller's: {@link markSuspect}); a full one that passed clears the doubt about this point.
+   * @throws `not_found`
+   */
+  async recordVerification(
+    id: string,
+    o: { outcome: VerificationOutcome; full: boolean; at: Date; detail?: string },
+  ): Promise<RestorePointRecord> {
+    const detail = o.detail === undefined ? null : storableText(o.detail, Infinity);
+    return this.#update(id, () => ({
+      verification: o.outcome,
+      verifiedAt: o.at,
+      verifiedFull: o.full,
+      verificationDetail: detail,
+      ...(o.full ? { fullyVerifiedAt: o.at } : {}),
+      ...(o.outcome === 'failed'
+        ? { suspect: true, suspectReason: detail ?? 'its verification failed' }
+        : {}),
+      ...(o.outcome === 'passed' && o.full ? { suspect: false, suspectReason: null } : {}),
+    }));
+  }
+
+  /**
+   * Keeps the point whatever a policy says, and refuses its removal. Again replaces the reason.
+   * @throws `not_found`; `conflict` when it is being removed; `invalid_argument` for an empty or overlong reason
+   */
+  async hold(id: string, reason: string): Promise<RestorePointRecord> {
+    const holdReason = requireText('the reason of a hold', reason);
+    return this.#update(id, (row) => {
+      if (row.state !== 'sealed')
+        throw new SendenseError('conflict', `${id} is being removed and cannot be held any more`, {
+          context: { restore_point_id: id, state: row.state },
+        });
+      return { heldAt: row.heldAt ?? this.database.now(), holdReason };
+    });
+  }
+
+  /** Ends a hold; without one nothing happens. @throws `not_found` */
+  async release(id: string): Promise<RestorePointRecord> {
+    return this.#update(id, () => ({ heldAt: null, holdReason: null }));
+  }
+
+  /**
+   * Decides that the point goes: `sealed` becomes `removing`; again is no error.
+   * @throws `not_found`; `restore_point_held`; `chain_busy` while it is mounted for a restore
+   */
+  async beginRemoval(id: string): Promise<RestorePointRecord> {
+    return this.database.transaction((transaction) => beginRemoval(transaction, id));
+  }
+
+  /** Takes the decision back, which the caller must know to be possible; on a sealed point nothing happens. @throws `not_found` */
+  async cancelRemoval(id: string): Promise<RestorePointRecord> {
+    return this.database.transaction((transaction) => cancelRemoval(transaction, id));
+  }
+
+  /**
+   * Ends a removal whose files are done, in one transaction: the children that took its data over get their new parents
+   * and sizes, and the point is deleted. When it is gone already nothing happens, so a restart may do it again.
+   * @throws `conflict` unless it is `removing` and nothing builds on it any more or has it mounted; `not_found` for a child
+   * or a disk of it; `invalid_argument` for an incremental disk without a parent
+   */
+  async concludeRemoval(id: string, children: readonly MergedPoint[]): Promise<void> {
+    await concludeRemoval(this.database, id, children);
+  }
+
+  /** Sealed points to verify next: never fully verified ones first, oldest first, then the longest ago verified. */
+  async oldestVerified(limit: number): Promise<RestorePointRecord[]> {
+    const rows = await this.database.run((client) =>
+      client.restorePoint.findMany({
+        where: { state: 'sealed' },
+        include: withPointDisks,
+        // SQLite and MariaDB both sort nulls before everything else.
+        orderBy: [{ fullyVerifiedAt: 'asc' }, { takenAt: 'asc' }, { id: 'asc' }],
+        take: limit,
+      }),
+    );
+    return rows.map(toPointRecord);
+  }
+
+  /**
+   * Takes in a point that a manifest describes, with the VM's context and its disks where the catalogue does not know
+   * them (a context made so has no vCenter until the VM is protected again). The same point again changes nothing.
+   * Import parents before children.
+   * @throws `conflict` when the id, or one of the disks, is known as something else; `repository_not_found`;
+   * `chain_damaged` when a parent is not in the catalogue as a point of the same VM and repository; `invalid_argument`
+   */
+  async importPoint(point: ImportedPoint): Promise<ImportResult> {
+    return this.database.transaction((transaction) => importPoint(transaction, point, this.database.now()));
+  }
+
+  async #all(where: Prisma.RestorePointWhereInput): Promise<RestorePointRecord[]> {
+    const rows = await this.database.run((client) =>
+      client.restorePoint.findMany({ where, include: withPointDisks, orderBy: NEWEST_FIRST }),
+    );
+    return rows.map(toPointRecord);
+  }
+
+  /** @throws `not_found` */
+  async #update(
+    id: string,
+    change: (row: RestorePointRecord) => Prisma.RestorePointUpdateInput,
+  ): Promise<RestorePointRecord> {
+    return this.database.transaction(async (transaction: Transaction) => {
+      const row = await transaction.restorePoint.findUnique({ where: { id }, include: withPointDisks });
+      if (!row) throw pointNotFound(id);
+      const data = change(toPointRecord(row));
+      return toPointRecord(
+        await transaction.restorePoint.update({ where: { id }, data, include: withPointDisks }),
+      );
+    });
+  }
 }

@@ -1,85 +1,19 @@
 import { printable, SendenseError, slug, timestampName } from '@sendense/core';
-import { toBigInt, toNumber } from './columns.js';
+import { toBigInt } from './columns.js';
 import { isUniqueViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
-import type { Prisma } from './gen/sqlite/client.js';
 import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { requireText, storableText } from './text-limits.js';
 import { vcenterNotFound, vmNotProtected } from './vcenters.js';
-
-/** A disk as discovery shows it now. */
-export interface DiscoveredDisk {
-  /** vSphere's device key: 2000, 2001, 2016, … */
-  readonly key: number;
-  readonly label: string;
-  readonly backingUuid: string;
-  readonly backingFile: string;
-  readonly datastore: string;
-  readonly capacityBytes: number;
-  readonly controllerKey: number;
-  readonly unitNumber: number;
-  /** `independent`, `physical_rdm`, `shared`: it cannot be in a snapshot. */
-  readonly unsupportedReason?: string;
-}
-
-export interface DiscoveredVm {
-  readonly moref: string;
-  readonly instanceUuid: string;
-  readonly name: string;
-  readonly powerState: string;
-  readonly hostMoref: string;
-  readonly hostName: string;
-  readonly guestFullName: string;
-  readonly disks: readonly DiscoveredDisk[];
-}
-
-export interface VmDiskRecord {
-  /** `<context id>-disk<n>` */
-  readonly diskId: string;
-  /**
-   * The `<n>` of `disk-<n>` in paths. Given once to a backing uuid under a device key, in the order of first sight, and
-   * never to another disk: one that is replaced under its old key is another disk.
-   */
-  readonly diskNumber: number;
-  readonly diskKey: number;
-  readonly label: string;
-  readonly backingUuid: string;
-  readonly backingFile: string;
-  readonly datastore: string;
-  readonly capacityBytes: number;
-  readonly controllerKey: number;
-  readonly unitNumber: number;
-  readonly unsupportedReason: string | undefined;
-}
-
-/** A protected VM: table `vm_replication_contexts`. */
-export interface VmRecord {
-  /** `ctx-<slug of the name>-<YYYYMMDD-HHMMSS>` */
-  readonly contextId: string;
-  /** undefined when its credentials were removed. */
-  readonly vcenterId: string | undefined;
-  readonly nodeName: string | undefined;
-  readonly moref: string;
-  readonly instanceUuid: string;
-  /** As vSphere shows it: any characters. */
-  readonly name: string;
-  readonly powerState: string;
-  readonly hostMoref: string;
-  readonly hostName: string;
-  readonly guestFullName: string;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-  /** The disks that it has now, by disk number. */
-  readonly disks: readonly VmDiskRecord[];
-}
-
-const withDisks = {
-  vcenter: { select: { nodeName: true } },
-  disks: { orderBy: { diskNumber: 'asc' } },
-} satisfies Prisma.VmContextInclude;
-
-type Row = Prisma.VmContextGetPayload<{ include: typeof withDisks }>;
+import {
+  toVmRecord,
+  withDisks,
+  type ChangeTracking,
+  type DiscoveredDisk,
+  type DiscoveredVm,
+  type VmRecord,
+} from './vm-records.js';
 
 export class Vms {
   constructor(private readonly database: Database) {}
@@ -116,6 +50,17 @@ export class Vms {
     });
   }
 
+  /** Takes down what was found of its changed block tracking, or made of it. @throws `vm_not_protected` */
+  async recordChangeTracking(contextId: string, { state, detail }: ChangeTracking): Promise<void> {
+    const { count } = await this.database.run((client) =>
+      client.vmContext.updateMany({
+        where: { contextId },
+        data: { changeTrackingState: state, changeTrackingDetail: storableText(detail, Infinity) },
+      }),
+    );
+    if (count === 0) throw vmNotProtected(contextId);
+  }
+
   /** In the order in which they were protected. */
   async list(o: PageRequest & { name?: string; vcenterId?: string } = {}): Promise<Page<VmRecord>> {
     const limit = pageLimit(o);
@@ -134,14 +79,14 @@ export class Vms {
         take: limit + 1,
       }),
     );
-    return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.contextId }), toRecord);
+    return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.contextId }), toVmRecord);
   }
 
   async find(contextId: string): Promise<VmRecord | undefined> {
     const row = await this.database.run((client) =>
       client.vmContext.findUnique({ where: { contextId }, include: withDisks }),
     );
-    return row ? toRecord(row) : undefined;
+    return row ? toVmRecord(row) : undefined;
   }
 
   /** @throws `vm_not_protected` */
@@ -173,7 +118,7 @@ export class Vms {
         },
       );
     }
-    return toRecord(row);
+    return toVmRecord(row);
   }
 
   /** Its history of backups stays. @throws `vm_not_protected`, `conflict` while it has restore points or a running backup */
@@ -233,7 +178,7 @@ export class Vms {
       data: { removedAt: now },
     });
     const data = { ...shownFields(vm), updatedAt: now };
-    return toRecord(await transaction.vmContext.update({ where: { contextId }, data, include: withDisks }));
+    return toVmRecord(await transaction.vmContext.update({ where: { contextId }, data, include: withDisks }));
   }
 }
 
@@ -266,30 +211,5 @@ function diskFields(disk: DiscoveredDisk) {
     controllerKey: disk.controllerKey,
     unitNumber: disk.unitNumber,
     unsupportedReason: disk.unsupportedReason ?? null,
-  };
-}
-
-function toRecord({ vcenter, vcenterId, disks, ...row }: Row): VmRecord {
-  return {
-    ...row,
-    vcenterId: vcenterId ?? undefined,
-    nodeName: vcenter?.nodeName,
-    disks: disks.filter((disk) => disk.removedAt === null).map(toDiskRecord),
-  };
-}
-
-function toDiskRecord(row: Row['disks'][number]): VmDiskRecord {
-  return {
-    diskId: row.diskId,
-    diskNumber: row.diskNumber,
-    diskKey: row.diskKey,
-    label: row.label,
-    backingUuid: row.backingUuid,
-    backingFile: row.backingFile,
-    datastore: row.datastore,
-    capacityBytes: toNumber(row.capacityBytes),
-    controllerKey: row.controllerKey,
-    unitNumber: row.unitNumber,
-    unsupportedReason: row.unsupportedReason ?? undefined,
   };
 }

@@ -1,0 +1,199 @@
+import { printable, SendenseError, timestampName } from '@sendense/core';
+import { oneOf, toBigInt } from './columns.js';
+import type { Database } from './database.js';
+import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { freeId } from './record-ids.js';
+import { errorToJson } from './stored-error.js';
+import {
+  TASK_STATES,
+  toTaskRecord,
+  UNFINISHED_TASK_STATES,
+  type TaskArgs,
+  type TaskKind,
+  type TaskRecord,
+  type TaskRow,
+  type TaskState,
+  type TaskStateChange,
+  type TaskSubject,
+} from './task-records.js';
+import { requireText, storableText } from './text-limits.js';
+
+/** From each state, where a caller may go. */
+const STEPS: Record<TaskState, readonly TaskState[]> = {
+  queued: ['running', 'failed', 'cancelled'],
+  running: ['queued', 'running', 'completed', 'failed', 'cancelled'],
+  completed: [],
+  failed: [],
+  cancelled: [],
+};
+
+/** Table `tasks`: long work on a repository other than backups. */
+export class Tasks {
+  constructor(private readonly database: Database) {}
+
+  /** Records a task in state `queued`. @param o.args what it needs to run, also after a restart @throws `invalid_argument` for an empty subject */
+  async create(o: {
+    kind: TaskKind;
+    subject: TaskSubject;
+    args?: TaskArgs;
+    requestedBy: string;
+  }): Promise<TaskRecord> {
+    const createdAt = this.database.now();
+    const subjectId = requireText('the subject of a task', o.subject.id);
+    const row = await this.database.transaction(async (transaction) => {
+      const id = await freeId(
+        `task-${o.kind}-${timestampName(createdAt)}`,
+        async (id) => (await transaction.task.findUnique({ where: { id } })) !== null,
+      );
+      return transaction.task.create({
+        data: {
+          id,
+          kind: o.kind,
+          subjectType: o.subject.type,
+          subjectId,
+          args: JSON.stringify(o.args ?? {}),
+          requestedBy: o.requestedBy,
+          state: 'queued',
+          createdAt,
+        },
+      });
+    });
+    return toTaskRecord(row);
+  }
+
+  async find(id: string): Promise<TaskRecord | undefined> {
+    const row = await this.database.run((client) => client.task.findUnique({ where: { id } }));
+    return row ? toTaskRecord(row) : undefined;
+  }
+
+  /** @throws `task_not_found` */
+  async get(id: string): Promise<TaskRecord> {
+    const found = await this.find(id);
+    if (!found) throw taskNotFound(id);
+    return found;
+  }
+
+  /** Newest first. @throws `invalid_argument` for limit or cursor */
+  async list(
+    o: PageRequest & {
+      states?: readonly TaskState[];
+      kind?: TaskKind;
+      subject?: TaskSubject;
+    } = {},
+  ): Promise<Page<TaskRecord>> {
+    const limit = pageLimit(o);
+    const before = pagePosition(o);
+    const rows = await this.database.run((client) =>
+      client.task.findMany({
+        where: {
+          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
+          ...(o.kind === undefined ? {} : { kind: o.kind }),
+          ...(o.subject === undefined ? {} : { subjectType: o.subject.type, subjectId: o.subject.id }),
+          ...(before && {
+            OR: [{ createdAt: { lt: before.at } }, { createdAt: before.at, id: { lt: before.id } }],
+          }),
+        },
+        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+        take: limit + 1,
+      }),
+    );
+    return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toTaskRecord);
+  }
+
+  /** Those that are queued or running, oldest first: the queue, and what a start takes up. */
+  async unfinished(): Promise<TaskRecord[]> {
+    const rows = await this.database.run((client) =>
+      client.task.findMany({
+        where: { state: { in: [...UNFINISHED_TASK_STATES] } },
+        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+      }),
+    );
+    return rows.map(toTaskRecord);
+  }
+
+  /** Moves the task on. @throws `task_not_found`; `conflict` when that step is not possible from its present state */
+  async changeState(id: string, change: TaskStateChange): Promise<TaskRecord> {
+    return this.#update(id, (row) => {
+      const from = oneOf(TASK_STATES, row.state, 'state of a task');
+      if (!STEPS[from].includes(change.state)) throw impossible(row, `become ${change.state}`);
+      return { state: change.state, ...toColumns(row, change, this.database.now()) };
+    });
+  }
+
+  /** How far a running task is; late news of one that has ended is passed over. @throws `task_not_found`, `invalid_argument` for what is no byte count */
+  async recordProgress(id: string, o: { bytesDone: number; bytesTotal: number }): Promise<void> {
+    const data = {
+      bytesDone: toBigInt(o.bytesDone, 'bytesDone'),
+      bytesTotal: toBigInt(o.bytesTotal, 'bytesTotal'),
+    };
+    const { count } = await this.database.run((client) =>
+      client.task.updateMany({ where: { id, state: 'running' }, data }),
+    );
+    if (count === 0) await this.get(id);
+  }
+
+  /**
+   * Takes down that somebody wants it to stop; its state changes when it has. The first reason stays.
+   * @throws `task_not_found`; `conflict` when it has ended
+   */
+  async requestCancel(id: string, reason: string): Promise<TaskRecord> {
+    return this.#update(id, (row) => {
+      if (!UNFINISHED_TASK_STATES.some((state) => state === row.state)) throw impossible(row, 'be cancelled');
+      return { cancelReason: row.cancelReason ?? storableText(reason) };
+    });
+  }
+
+  /** For metrics. */
+  async countByState(): Promise<Record<TaskState, number>> {
+    const groups = await this.database.run((client) =>
+      client.task.groupBy({ by: ['state'], _count: { _all: true } }),
+    );
+    const count = (state: TaskState) => groups.find((group) => group.state === state)?._count._all ?? 0;
+    return {
+      queued: count('queued'),
+      running: count('running'),
+      completed: count('completed'),
+      failed: count('failed'),
+      cancelled: count('cancelled'),
+    };
+  }
+
+  async #update(id: string, change: (row: TaskRow) => Partial<TaskRow>): Promise<TaskRecord> {
+    return this.database.transaction(async (transaction) => {
+      const row = await transaction.task.findUnique({ where: { id } });
+      if (!row) throw taskNotFound(id);
+      return toTaskRecord(await transaction.task.update({ where: { id }, data: change(row) }));
+    });
+  }
+}
+
+function toColumns(row: TaskRow, change: TaskStateChange, now: Date): Partial<TaskRow> {
+  switch (change.state) {
+    case 'queued':
+      return { startedAt: null };
+    case 'running':
+      return { startedAt: row.startedAt ?? now };
+    case 'completed':
+      return { endedAt: now, result: JSON.stringify(change.result) };
+    default:
+      return {
+        endedAt: now,
+        result: change.result === undefined ? null : JSON.stringify(change.result),
+        ...(change.state === 'failed' ? { error: errorToJson(change.error) } : {}),
+      };
+  }
+}
+
+function impossible(row: TaskRow, what: string): SendenseError {
+  return new SendenseError('conflict', `${row.id} is ${row.state} and cannot ${what}`, {
+    context: { task_id: row.id, state: row.state },
+  });
+}
+
+function taskNotFound(id: string): SendenseError {
+  return new SendenseError(
+    'task_not_found',
+    `there is no task ${printable(id)}: list them with 'sendense task list'`,
+    { context: { task_id: id } },
+  );
+}
