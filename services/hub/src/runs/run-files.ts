@@ -61,7 +61,8 @@ export async function removeHalfWritten({ partial }: PublishedFile): Promise<voi
     if (name.startsWith(prefix)) await rm(join(folder, name), { force: true });
 }
 
-async function removeEmptyFolders(from: string, top: string): Promise<void> {
+/** Up to `top`, which stays. */
+export async function removeEmptyFolders(from: string, top: string): Promise<void> {
   for (let folder = from; folder.startsWith(`${top}/`); folder = dirname(folder)) {
     const entries = await readdir(folder).catch(() => undefined);
     if (entries === undefined) continue;
