@@ -29,6 +29,7 @@ export function virtualDisks(devices: readonly XmlElement[]): VirtualDisk[] {
     controllerKey: disk.controllerKey,
     unitNumber: disk.unitNumber,
     thinProvisioned: disk.thinProvisioned,
+    ...(disk.changeId === undefined ? {} : { changeId: disk.changeId }),
     ...(disk.unsupportedReason === undefined ? {} : { unsupportedReason: disk.unsupportedReason }),
   }));
 }

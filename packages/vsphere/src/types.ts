@@ -54,6 +54,8 @@ export interface VirtualDisk {
   readonly controllerKey: number;
   readonly unitNumber: number;
   readonly thinProvisioned: boolean;
+  /** There while changed block tracking runs on the disk. It is of this moment: changes are asked for since a snapshot's. */
+  readonly changeId?: string;
   readonly unsupportedReason?: UnsupportedDiskReason;
 }
 

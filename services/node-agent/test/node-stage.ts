@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
-import { DiskBackupType, RunBackupRequest } from '@sendense/contracts';
+import { DiskBackupType, RunBackupRequest, type VCenterConnection } from '@sendense/contracts';
 import type { Lab, LabVm } from '@sendense/lab';
 import { processesOwnedBy, silentLogger } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
@@ -68,17 +68,18 @@ export class NodeStage implements AsyncDisposable {
     await this.#node?.[Symbol.asyncDispose]();
   }
 
+  /** How requests reach the lab. */
+  vcenter(): VCenterConnection {
+    const { endpoint, username, password, thumbprints } = this.lab;
+    return { endpoint, username, password, thumbprint: thumbprints.sha256 };
+  }
+
   /** A full of every disk; the ports are leased to it. */
   request(targets: Targets, change: Partial<RunBackupRequest> = {}, vm = this.vm): RunBackupRequest {
     const jobId = `backup-${vm.name}-${++this.#jobs}`;
     return RunBackupRequest.fromPartial({
       jobId,
-      vcenter: {
-        endpoint: this.lab.endpoint,
-        username: this.lab.username,
-        password: this.lab.password,
-        thumbprint: this.lab.thumbprints.sha256,
-      },
+      vcenter: this.vcenter(),
       vmMoref: vm.moref,
       vmInstanceUuid: vm.instanceUuid,
       vmName: vm.name,

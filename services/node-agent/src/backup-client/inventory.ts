@@ -3,7 +3,7 @@ import type { VirtualMachine, VSphereSession } from '@sendense/vsphere';
 import type { DiskSpec, JobSpec } from './spec.js';
 
 /** @throws `vm_not_found` */
-export async function findVm(vcenter: VSphereSession, { vm }: JobSpec): Promise<VirtualMachine> {
+export async function findVm(vcenter: VSphereSession, { vm }: Pick<JobSpec, 'vm'>): Promise<VirtualMachine> {
   const filter = { moref: vm.moref, ...(vm.instanceUuid === '' ? {} : { instanceUuid: vm.instanceUuid }) };
   const found = (await vcenter.listVirtualMachines(filter)).at(0);
   if (found) return found;

@@ -1,8 +1,8 @@
-import { printable, SendenseError, toSendenseError, type ErrorCode } from '@sendense/core';
+import { printable, SendenseError, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 import type { SnapshotDisk, VSphereSession } from '@sendense/vsphere';
 import { snapshotDescription, snapshotName } from '../snapshots/ownership.js';
-import { removeJobSnapshot } from '../snapshots/remove-job-snapshot.js';
+import { leavesNoSnapshot, removeJobSnapshot } from '../snapshots/remove-job-snapshot.js';
 import type { JobPorts } from './job.js';
 import type { JobSpec } from './spec.js';
 
@@ -65,17 +65,9 @@ async function create(context: SnapshotContext, signal: AbortSignal): Promise<Cr
   }
 }
 
-/** After these vCenter has said that there is no snapshot, or the vSphere client has taken it back. */
-const NO_SNAPSHOT: readonly ErrorCode[] = [
-  'snapshot_create_failed',
-  'vm_not_found',
-  'cancelled',
-  'vcenter_fault',
-];
-
 /** When it was the answer that was lost, the snapshot is there all the same, or will be in a moment. */
 async function takeBack({ vcenter, spec, ports }: SnapshotContext, error: SendenseError): Promise<void> {
-  if (NO_SNAPSHOT.includes(error.code)) return;
+  if (leavesNoSnapshot(error)) return;
   const { failure } = await removeJobSnapshot({
     jobId: spec.jobId,
     vmMoref: spec.vm.moref,

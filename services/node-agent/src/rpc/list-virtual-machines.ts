@@ -29,6 +29,11 @@ function toMessage({ disks, ...vm }: FoundVm): VirtualMachine {
   return { ...vm, disks: disks.map(diskToMessage) };
 }
 
-function diskToMessage({ capacityBytes, unsupportedReason, ...disk }: FoundVm['disks'][number]): VirtualDisk {
+function diskToMessage({
+  capacityBytes,
+  unsupportedReason,
+  changeId: _changeId,
+  ...disk
+}: FoundVm['disks'][number]): VirtualDisk {
   return { ...disk, capacityBytes: BigInt(capacityBytes), unsupportedReason: unsupportedReason ?? '' };
 }

@@ -1,9 +1,21 @@
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError, type ErrorCode } from '@sendense/core';
 import { delay, type Logger } from '@sendense/runtime';
 import type { Snapshot, VSphereSession } from '@sendense/vsphere';
 import { isOfJob, snapshotName } from './ownership.js';
 
 const PAUSE_MS = 500;
+
+const NO_SNAPSHOT: readonly ErrorCode[] = [
+  'snapshot_create_failed',
+  'vm_not_found',
+  'cancelled',
+  'vcenter_fault',
+];
+
+/** After such an error of its creation vCenter has said that there is no snapshot, or the vSphere client has taken it back. */
+export function leavesNoSnapshot({ code }: SendenseError): boolean {
+  return NO_SNAPSHOT.includes(code);
+}
 
 export interface JobSnapshotRequest {
   readonly jobId: string;
