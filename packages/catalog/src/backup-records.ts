@@ -79,6 +79,8 @@ export type BackupDiskRecord = BackupDiskStatus & {
   readonly bytesWritten: number;
   /** Sent as zeros, without data. */
   readonly bytesZeroed: number;
+  /** Blocks that changed block tracking called unchanged and that were looked at; undefined before that, and for a full. */
+  readonly auditedBlocks: number | undefined;
 };
 
 export interface PlannedDisk {
@@ -174,6 +176,7 @@ export interface DiskProgressChange {
   readonly bytesTotal?: number;
   readonly bytesWritten?: number;
   readonly bytesZeroed?: number;
+  readonly auditedBlocks?: number;
 }
 
 export interface SealedDisk {

@@ -97,6 +97,7 @@ function toDiskRecord(row: DiskRow): BackupDiskRecord {
     bytesTotal: toNumber(row.bytesTotal),
     bytesWritten: toNumber(row.bytesWritten),
     bytesZeroed: toNumber(row.bytesZeroed),
+    auditedBlocks: row.auditedBlocks === null ? undefined : toNumber(row.auditedBlocks),
   };
 }
 

@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "backup_disks" ADD COLUMN "audited_blocks" BIGINT;
+
