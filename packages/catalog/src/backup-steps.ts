@@ -42,7 +42,7 @@ export function requireDisk(row: BackupRow, diskKey: number): BackupRow['disks']
   });
 }
 
-/** See {@link Backups.diskBecameFull}. @throws `conflict` for a skipped disk */
+/** See {@link Backups.becomeFull}. @throws `conflict` for a skipped disk */
 export function toFullColumns(disk: BackupRow['disks'][number], o: { reason: string; detail?: string }) {
   if (disk.status === 'skipped') {
     throw new SendenseError('conflict', `disk ${disk.diskKey} of ${disk.backupId} is skipped`, {

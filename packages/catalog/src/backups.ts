@@ -102,7 +102,7 @@ export class Backups {
    * @param o.reason stable, as in the plan; `detail` says in words what was found
    * @throws `job_not_found` also for a disk that it does not have; `conflict` when the backup has ended or the disk is skipped
    */
-  async diskBecameFull(id: string, diskKey: number, o: { reason: string; detail?: string }): Promise<void> {
+  async becomeFull(id: string, diskKey: number, o: { reason: string; detail?: string }): Promise<void> {
     await this.database.transaction(async (transaction) => {
       const row = await this.#row(transaction, id);
       requireActive(row);

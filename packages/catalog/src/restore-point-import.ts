@@ -1,5 +1,5 @@
 import { printable, SendenseError } from '@sendense/core';
-import type { BackupType } from './backup-records.js';
+import { ACTIVE_BACKUP_STATES, type BackupType } from './backup-records.js';
 import { toBigInt } from './columns.js';
 import type { Transaction } from './database.js';
 import { repositoryNotFound } from './repositories.js';
@@ -72,6 +72,9 @@ export async function importPoint(
     requireSame(point, o);
     return { point, added: false, contextAdded: false };
   }
+  const job = await transaction.backupJob.findUnique({ where: { id: o.id } });
+  if (job && ACTIVE_BACKUP_STATES.some((state) => state === job.state))
+    throw conflict(o, 'its backup has not ended, and seals it itself');
   const type = checkedType(o);
   await requireParents(transaction, o);
   const contextAdded = await addContext(transaction, o, now);

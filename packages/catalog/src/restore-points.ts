@@ -206,7 +206,8 @@ export class RestorePoints {
    * Takes in a point that a manifest describes, with the VM's context and its disks where the catalogue does not know
    * them (a context made so has no vCenter until the VM is protected again). The same point again changes nothing.
    * Import parents before children.
-   * @throws `conflict` when the id, or one of the disks, is known as something else; `repository_not_found`;
+   * @throws `conflict` when the id, the VM or one of the disks is known as something else, or while the backup that makes
+   * the point has not ended; `repository_not_found`;
    * `chain_damaged` when a parent is not in the catalogue as a point of the same VM and repository; `invalid_argument`
    */
   async importPoint(point: ImportedPoint): Promise<ImportResult> {
