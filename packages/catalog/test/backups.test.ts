@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
-import { toStoredError, type BackupRecord } from '../src/index.js';
+import { toStoredError, type BackupRecord, type SealedDisk } from '../src/index.js';
 import { GIB, Stage } from './stage.js';
 
 const failure = toStoredError(new SendenseError('qemu_nbd_died', 'it died', { context: { pid: 5 } }));
@@ -98,6 +98,82 @@ describe('a backup', () => {
       state: 'sealing',
       disks: [{ status: 'qemu_started' }, {}],
     });
+  });
+
+  it('becomes a full on a disk whose changes turn out not to be known, and says why', async () => {
+    await using stage = await Stage.open();
+    const { vm, repositoryId } = await stage.addVm();
+    const { backups, restorePoints } = stage.catalog;
+    const first = await stage.begin(vm, repositoryId);
+    await stage.runToSealing(first);
+    await stage.seal(first);
+    const backup = await backups.begin({
+      ...{ contextId: vm.contextId, repositoryId, type: 'incremental', quiesce: false, requestedBy: 'test' },
+      disks: vm.disks.map(({ diskId }) => ({
+        ...{ diskId, backupType: 'incremental', reason: 'changed_blocks' },
+        ...{ parentPointId: first.id, previousChangeId: '52 aa/1' },
+      })),
+    });
+    await stage.runToSealing(backup);
+    const detail = 'the changeId is of an earlier life';
+    await backups.becomeFull(backup.id, 2000, { reason: 'change_id_stale', detail });
+    await backups.becomeFull(backup.id, 2000, { reason: 'later' });
+    await expect(backups.becomeFull(backup.id, 9999, { reason: 'x' })).rejects.toMatchObject({
+      code: 'job_not_found',
+    });
+    expect((await backups.get(backup.id)).disks).toMatchObject([
+      {
+        ...{ backupType: 'full', reason: 'change_id_stale', reasonDetail: detail },
+        ...{ parentPointId: undefined, previousChangeId: undefined, status: 'qemu_started' },
+      },
+      { backupType: 'incremental', parentPointId: first.id, reasonDetail: undefined },
+    ]);
+    expect(await stage.seal(backup)).toMatchObject({
+      type: 'incremental',
+      disks: [
+        { backupType: 'full', reason: 'change_id_stale', parentPointId: undefined },
+        { backupType: 'incremental', parentPointId: first.id },
+      ],
+    });
+    expect(await restorePoints.children(first.id)).toHaveLength(1);
+    await expect(backups.becomeFull(backup.id, 2001, { reason: 'late' })).rejects.toMatchObject({
+      code: 'conflict',
+    });
+  });
+
+  it('is sealed as its files are, whatever was recorded before', async () => {
+    await using stage = await Stage.open();
+    const { vm, repositoryId } = await stage.addVm();
+    const first = await stage.begin(vm, repositoryId);
+    await stage.runToSealing(first);
+    await stage.seal(first);
+    const backup = await stage.begin(vm, repositoryId);
+    await stage.runToSealing(backup);
+    const seal = (...ends: Partial<SealedDisk>[]) =>
+      stage.catalog.backups.seal(backup.id, {
+        takenAt: new Date(),
+        manifestPath: 'm',
+        disks: ends.map((end, n) => ({ diskKey: 2000 + n, imagePath: `i${n}`, storedBytes: 1, ...end })),
+      });
+    for (const wrong of [
+      { backupType: 'incremental' },
+      { backupType: 'full', parentPointId: first.id },
+      { parentPointId: first.id },
+    ] as const)
+      await expect(seal(wrong, {})).rejects.toMatchObject({ code: 'invalid_argument' });
+    const incremental = {
+      backupType: 'incremental',
+      parentPointId: first.id,
+      reason: 'changed_blocks',
+    } as const;
+    expect(await seal(incremental, { backupType: 'full' })).toMatchObject({
+      type: 'incremental',
+      disks: [incremental, { backupType: 'full', reason: 'requested', parentPointId: undefined }],
+    });
+    expect((await stage.catalog.backups.get(backup.id)).disks).toMatchObject([
+      { ...incremental, status: 'completed' },
+      { backupType: 'full', status: 'completed' },
+    ]);
   });
 
   it('is sealed with exactly its disks', async () => {

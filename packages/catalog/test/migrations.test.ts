@@ -67,6 +67,9 @@ describe('the schema', () => {
         'audit_events',
         'api_tokens',
         'cleanups',
+        'chain_locks',
+        'tasks',
+        'retention_policies',
       ]),
     );
     for (const file of ['catalog.db', 'catalog.db-wal', 'catalog.db-shm', 'credential.key'])
