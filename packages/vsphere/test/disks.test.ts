@@ -41,6 +41,7 @@ describe('the disks of a VM', () => {
       controllerKey: 1000,
       unitNumber: 0,
       thinProvisioned: true,
+      changeId: '52 de ad be ef 00 11 22-33 44 55 66 77 88 99 aa/42',
     });
   });
 

@@ -1,7 +1,6 @@
-import { errorCode, SendenseError, toSendenseError } from '@sendense/core';
+import { errorCode, SendenseError, toSendenseError, type Extent } from '@sendense/core';
 import { delay, type Logger } from '@sendense/runtime';
 import type { NbdClient } from '../client/client.js';
-import type { Piece } from './pieces.js';
 
 /** VDDK reads whole sectors only; anything else is EIO. */
 const SECTOR_BYTES = 512;
@@ -18,7 +17,7 @@ const RETRY_AFTER_MS = [50, 250, 1000];
  */
 export async function readPiece(
   source: NbdClient,
-  piece: Piece,
+  piece: Extent,
   buffer: Buffer,
   signal: AbortSignal,
   log: Logger,
