@@ -1,12 +1,16 @@
-import type { Catalog, ChainLockRecord } from '@sendense/catalog';
-import { SendenseError, throwIfAborted } from '@sendense/core';
+import {
+  chainBusy,
+  type Catalog,
+  type ChainLockMode,
+  type ChainLockRecord,
+  type ChainRef,
+} from '@sendense/catalog';
+import { throwIfAborted } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 
-export interface ChainLockRequest {
-  readonly contextId: string;
-  readonly repositoryId: string;
+export interface ChainLockRequest extends ChainRef {
   /** `shared`: the chain must stay as it is. `exclusive`: its images change. */
-  readonly mode: 'shared' | 'exclusive';
+  readonly mode: ChainLockMode;
   /** For whoever has to wait: `backup`, `verify`, `remove`. */
   readonly purpose: string;
   /** The id of the backup or task; one holder has one lock on a chain. */
@@ -51,7 +55,7 @@ export class ChainLocks {
       const holders = await this.holders(request);
       // It was released meanwhile.
       if (holders.length === 0) continue;
-      if (!wait) throw busy(request, holders);
+      if (!wait) throw chainBusy(request, holders);
       wait.onWaiting?.(describeHolders(holders));
       await untilAborted(released, wait.signal);
     }
@@ -60,9 +64,8 @@ export class ChainLocks {
   /** Undefined when somebody is in the way: {@link holders} says who. */
   async tryAcquire(request: ChainLockRequest): Promise<ChainLock | undefined> {
     const { catalog, log } = this.options;
-    const had = (await catalog.chainLocks.list()).some((lock) => isSame(lock, request));
-    if (!had && !(await catalog.chainLocks.acquire(request))) return undefined;
-    log.debug({ ...request, takenOver: had }, 'chain locked');
+    if (!(await catalog.chainLocks.acquire(request))) return undefined;
+    log.debug({ ...request }, 'chain locked');
     let kept = false;
     return {
       request,
@@ -88,10 +91,10 @@ export class ChainLocks {
     for (const listener of this.#listeners) listener();
   }
 
-  /** At the start: only these holders go on; what others held when the last hub ended is free. */
-  async releaseAllBut(holderIds: ReadonlySet<string>): Promise<void> {
+  /** At the start: what tasks held that do not go on is free. Those of backups are the runs' own business. */
+  async releaseEndedTasks(goOn: ReadonlySet<string>): Promise<void> {
     for (const { holderId, purpose } of await this.options.catalog.chainLocks.list()) {
-      if (holderIds.has(holderId)) continue;
+      if (purpose === 'backup' || goOn.has(holderId)) continue;
       this.options.log.info({ holderId, purpose }, 'a lock of the hub that ended is released');
       await this.release(holderId);
     }
@@ -107,32 +110,6 @@ export class ChainLocks {
 /** `remove task-4f2a, backup backup-pgtest1-…` */
 export function describeHolders(holders: readonly ChainLockRecord[]): string {
   return holders.map(({ purpose, holderId }) => `${purpose} ${holderId}`).join(', ');
-}
-
-function isSame(lock: ChainLockRecord, request: ChainLockRequest): boolean {
-  return (
-    lock.holderId === request.holderId &&
-    lock.contextId === request.contextId &&
-    lock.repositoryId === request.repositoryId &&
-    lock.mode === request.mode
-  );
-}
-
-function busy(request: ChainLockRequest, holders: readonly ChainLockRecord[]): SendenseError {
-  const { contextId, repositoryId, purpose, mode } = request;
-  const act = mode === 'exclusive' ? 'changes' : 'needs';
-  return new SendenseError(
-    'chain_busy',
-    `${purpose} ${act} the chain of ${contextId} in repository ${repositoryId}, which ${describeHolders(holders)} is using: wait until that has ended, or cancel it`,
-    {
-      context: {
-        context_id: contextId,
-        repository_id: repositoryId,
-        holders: holders.map(({ holderId }) => holderId).join(','),
-      },
-      retryable: true,
-    },
-  );
 }
 
 async function untilAborted(released: Promise<void>, signal: AbortSignal): Promise<void> {

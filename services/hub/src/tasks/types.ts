@@ -1,20 +1,17 @@
-import type { ChainLockRecord, TaskRecord } from '@sendense/catalog';
+import type {
+  ChainLockMode,
+  ChainRef,
+  TaskArgs,
+  TaskKind,
+  TaskRecord,
+  TaskResult,
+  TaskSubject,
+} from '@sendense/catalog';
 import type { Logger } from '@sendense/runtime';
 
-export const TASK_KINDS = ['verify', 'remove', 'prune', 'rescan'] as const;
-export type TaskKind = (typeof TASK_KINDS)[number];
-
-export const TASK_STATES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
-export type TaskState = (typeof TASK_STATES)[number];
-
-/** What a task found or did, as it is stored and shown: `snake_case` names. */
-export type TaskResult = Readonly<Record<string, unknown>>;
-
 /** What a task takes of a chain while it runs; the runner acquires and releases it. */
-export interface TaskLock {
-  readonly contextId: string;
-  readonly repositoryId: string;
-  readonly mode: ChainLockRecord['mode'];
+export interface TaskLock extends ChainRef {
+  readonly mode: ChainLockMode;
 }
 
 /** A running task's view of the runner. */
@@ -34,7 +31,7 @@ export interface TaskContext {
 
 /** One kind of task. Its arguments are those that it was started with, over restarts. */
 export interface TaskHandler {
-  /** @returns the result, stored with the task @throws what the task failed with */
+  /** @returns the result, stored with the task, in `snake_case` @throws what the task failed with */
   run(task: TaskRecord, context: TaskContext): Promise<TaskResult>;
   /** Derived from the arguments alone. Two tasks of one chain never run at the same time, whatever their modes. */
   lock(task: TaskRecord): TaskLock | undefined;
@@ -44,8 +41,8 @@ export interface TaskHandler {
 
 export interface TaskRequest {
   readonly kind: TaskKind;
-  readonly subject: TaskRecord['subject'];
-  readonly args: TaskRecord['args'];
+  readonly subject: TaskSubject;
+  readonly args: TaskArgs;
   /** `token:<id>`, `schedule`, … */
   readonly requestedBy: string;
 }
@@ -73,6 +70,4 @@ export interface Tasks extends AsyncDisposable {
   cancel(taskId: string, reason: string): Promise<TaskRecord>;
   /** In order. */
   queue(): QueuedTask[];
-  /** Resolves when the task has ended (or the hub stops). @throws `task_not_found` */
-  ended(taskId: string, signal?: AbortSignal): Promise<TaskRecord>;
 }

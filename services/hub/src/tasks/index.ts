@@ -1,0 +1,2 @@
+export { TaskRunner, type TaskRunnerOptions } from './runner.js';
+export type { QueuedTask, TaskContext, TaskHandler, TaskLock, TaskRequest, Tasks } from './types.js';
