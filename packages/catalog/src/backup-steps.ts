@@ -53,7 +53,7 @@ export function toFullColumns(disk: BackupRow['disks'][number], o: { reason: str
   return {
     backupType: 'full',
     reason: storableText(o.reason),
-    reasonDetail: o.detail === undefined ? null : storableText(o.detail, Infinity),
+    reasonDetail: o.detail ? storableText(o.detail, Infinity) : null,
     parentPointId: null,
     previousChangeId: null,
   };
