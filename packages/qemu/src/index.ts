@@ -8,5 +8,8 @@ export {
   type ImageInfo,
   type MapExtent,
   type QemuImgOptions,
+  type RebaseOptions,
 } from './qemu-img.js';
 export { QemuNbd, type QemuNbdOptions } from './qemu-nbd.js';
+export { startReadOnlyExport, type ReadOnlyExport, type ReadOnlyExportOptions } from './read-only-export.js';
+export type { RewriteOptions } from './rewrite-image.js';

@@ -1,11 +1,24 @@
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { SendenseError, type ErrorCode } from '@sendense/core';
-import { runCommand } from '@sendense/runtime';
+import { runCommand, silentLogger, type Logger } from '@sendense/runtime';
+import { createEmpty, createFailure } from './create-image.js';
+import { rewriteImage, type RewriteOptions } from './rewrite-image.js';
 
 export interface QemuImgOptions {
   /** Name or path of the binary. @default 'qemu-img' */
   readonly command?: string;
+  /** Of the processes that rewrite images: see ChildProcess. @default 'sendense-qemu-img' */
+  readonly owner?: string;
+  /** @default none */
+  readonly log?: Logger;
+}
+
+export interface RebaseOptions extends RewriteOptions {
+  /** The new backing file. The path is absolute; it is stored relative. Undefined: none, what is not held reads as zeros. */
+  readonly backing: { readonly path: string; readonly format: 'qcow2' } | undefined;
+  /** Only writes the name down: right when the caller knows that the new backing file is the right one. */
+  readonly unsafe: boolean;
 }
 
 export interface CreateImageOptions {
@@ -71,9 +84,13 @@ interface InfoJson {
  */
 export class QemuImg {
   readonly #command: string;
+  readonly #owner: string;
+  readonly #log: Logger;
 
   constructor(options: QemuImgOptions = {}) {
     this.#command = options.command ?? 'qemu-img';
+    this.#owner = options.owner ?? 'sendense-qemu-img';
+    this.#log = options.log ?? silentLogger;
   }
 
   /**
@@ -189,6 +206,35 @@ export class QemuImg {
     return { identical: exitCode === 0, detail: stdout.trim() };
   }
 
+  /**
+   * Writes what an overlay holds into its backing file. The overlay stays as it is, so that a commit that was interrupted,
+   * however, is repaired by running it again; until then only the overlay shows the right content.
+   * @throws `out_of_space`, `qemu_img_failed`, the signal's reason
+   */
+  async commit(path: string, o: RewriteOptions = {}): Promise<void> {
+    requireAbsolute(path);
+    await this.#rewrite(['commit', '-p', '-d', '-f', 'qcow2', '--', path], `committing ${path}`, path, o);
+  }
+
+  /**
+   * Gives an overlay another backing file, or none. Unless `unsafe`, it first takes over whatever the new one lacks, so
+   * that its content stays what it was, and may be interrupted and run again: until the end it names the old one.
+   * @throws `out_of_space`, `qemu_img_failed`, the signal's reason
+   */
+  async rebase(path: string, o: RebaseOptions): Promise<void> {
+    requireAbsolute(path);
+    const { backing, unsafe } = o;
+    const onto = backing ? ['-b', storedBacking(path, backing.path), '-F', backing.format] : ['-b', ''];
+    const what = `putting ${path} onto ${backing?.path ?? 'no backing file'}`;
+    const mode = unsafe ? ['-u'] : [];
+    await this.#rewrite(['rebase', '-p', ...mode, '-f', 'qcow2', ...onto, '--', path], what, path, o);
+  }
+
+  async #rewrite(args: readonly string[], what: string, path: string, o: RewriteOptions): Promise<void> {
+    const tool = { command: this.#command, owner: this.#owner, log: this.#log };
+    await rewriteImage(tool, args, what, path, o);
+  }
+
   async #run(
     args: readonly string[],
     what: string,
@@ -216,41 +262,6 @@ function storedBacking(path: string, backingPath: string): string {
   requireAbsolute(backingPath);
   const stored = relative(dirname(path), backingPath);
   return stored.includes(':') && !stored.startsWith('../') ? `./${stored}` : stored;
-}
-
-async function createEmpty(path: string): Promise<void> {
-  try {
-    await (await open(path, 'wx', 0o640)).close();
-  } catch (error) {
-    throw createFailure(path, error);
-  }
-}
-
-const CREATE_FIXES: Record<string, string> = {
-  EEXIST: 'a file of this name is there already',
-  ENOENT: 'its folder does not exist',
-  ENOTDIR: 'a part of its path is not a folder',
-  EACCES: 'the user that runs Sendense may not write there: change the owner or the mode of the folder',
-  EPERM: 'the user that runs Sendense may not write there: change the owner or the mode of the folder',
-  EROFS: 'the file system is mounted read-only',
-};
-
-function createFailure(path: string, error: unknown): unknown {
-  if (error instanceof SendenseError && error.code !== 'target_create_failed') return error;
-  const { code = '', message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOSPC' || code === 'EDQUOT' || /No space left|quota exceeded/i.test(message)) {
-    return new SendenseError('out_of_space', `the image ${path} cannot be created: no space is left there`, {
-      cause: error,
-      context: { path },
-    });
-  }
-  if (error instanceof SendenseError) return error;
-  const fix = CREATE_FIXES[code];
-  return new SendenseError(
-    'target_create_failed',
-    `the image ${path} cannot be created: ${fix ?? message}${fix ? ` (${code})` : ''}`,
-    { cause: error, context: { path } },
-  );
 }
 
 function parseJson(text: string, what: string): unknown {

@@ -191,7 +191,8 @@ export class ChildProcess implements AsyncDisposable {
     };
     try {
       for await (const chunk of stream) {
-        const lines = (pending + String(chunk)).split('\n');
+        // A tool that shows its progress ends its lines with carriage returns.
+        const lines = (pending + String(chunk)).split(/[\r\n]/);
         pending = (lines.pop() ?? '').slice(0, 64 * 1024);
         lines.forEach(take);
       }
