@@ -9,6 +9,8 @@ export { copyDisk, type CopyOptions, type CopyResult } from './copy/copy-disk.js
 export { readPiece } from './copy/read-piece.js';
 export { COPY_PIECE_BYTES, MAX_PIECE_BYTES, bytesToRead } from './copy/pieces.js';
 export { HASH_BLOCK_BYTES, HASH_BYTES, hashBlock, type BlockHashRun } from './hashes/format.js';
+export { lookUpHashes, mergedHashes, mergeHashFiles } from './hashes/merge.js';
+export { sampleBlocks, type SampleOptions } from './hashes/sample.js';
 export { BlockHashWriter } from './hashes/writer.js';
 export {
   readBlockHashes,
@@ -16,3 +18,9 @@ export {
   type BlockHashes,
   type BlockHashesSummary,
 } from './hashes/reader.js';
+export {
+  verifyExport,
+  type BlockMismatch,
+  type VerifyOptions,
+  type VerifyResult,
+} from './verify/verify-export.js';
