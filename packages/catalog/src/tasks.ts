@@ -5,6 +5,7 @@ import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './
 import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
 import {
+  TASK_KINDS,
   TASK_STATES,
   toTaskRecord,
   UNFINISHED_TASK_STATES,
@@ -143,7 +144,18 @@ export class Tasks {
     });
   }
 
-  /** For metrics. */
+  /** For metrics: only what there is. */
+  async countByKindAndState(): Promise<{ kind: TaskKind; state: TaskState; count: number }[]> {
+    const groups = await this.database.run((client) =>
+      client.task.groupBy({ by: ['kind', 'state'], _count: { _all: true } }),
+    );
+    return groups.map(({ kind, state, _count }) => ({
+      kind: oneOf(TASK_KINDS, kind, 'kind of a task'),
+      state: oneOf(TASK_STATES, state, 'state of a task'),
+      count: _count._all,
+    }));
+  }
+
   async countByState(): Promise<Record<TaskState, number>> {
     const groups = await this.database.run((client) =>
       client.task.groupBy({ by: ['state'], _count: { _all: true } }),
