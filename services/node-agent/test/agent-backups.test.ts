@@ -108,19 +108,6 @@ requires(describe, ...LAB_TOOLS)('a node that backs up through the tunnel', () =
     expect(eventsOf(job.seen, 'finished')[0]!.bytesRead).toBeLessThan(2n * BigInt(MIB));
   });
 
-  it('says that a changeId is worth nothing any more, so that the hub takes a full', async () => {
-    await using targets = await at.stage.serve(at.vm);
-    const asked = at.request(targets);
-    for (const disk of asked.disks) {
-      disk.type = DiskBackupType.DISK_BACKUP_TYPE_INCREMENTAL;
-      disk.previousChangeId = '52 00 00 00 00 00 00 00-00 00 00 00 00 00 00 00/1';
-      disk.targetHasBacking = true;
-    }
-    const job = at.client.backup(asked);
-    await job.done;
-    expect(failure(job)).toMatchObject({ code: 'changed_areas_unavailable' });
-  });
-
   it('refuses when the disks are not those of the plan', async () => {
     await using targets = await at.stage.serve(at.vm);
     const wrong: [string, (request: RunBackupRequest) => void][] = [

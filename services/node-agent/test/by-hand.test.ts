@@ -166,6 +166,33 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
     expect(await stage.compare(vm, overlays, snapshot!.moref)).toEqual({ [first]: true, [second]: true });
   });
 
+  it('says that a disk became a full, why, and what to do with its image', async () => {
+    const vm = await stage.lab.createVm({
+      name: 'stale',
+      disks: [{ sizeBytes: 4 * MIB }],
+      changeTrackingEnabled: true,
+    });
+    await stage.lab.guestWrite(vm.moref, 2000, { offset: 0, random: 'x', length: MIB });
+    const full = await stage.serve(vm);
+    const base = await backUpByHand(stage, { vm, targets: full.text, jobId: 'stale-base' });
+    await full[Symbol.asyncDispose]();
+    const { changeId } = eventsOf(base.events, 'snapshotCreated')[0]!.changeIds[0]!;
+    await stage.lab.forgetChanges(vm.moref);
+    await using overlays = await stage.serve(vm, full);
+    const run = await backUpByHand(stage, {
+      vm,
+      targets: overlays.text,
+      jobId: 'stale',
+      json: false,
+      more: ['--previous-change-ids', `2000=${changeId}`],
+    });
+    expect(run.code).toBe(0);
+    expect(run.stderr()).toMatch(/^warning: disk 2000 is read in full: .*FileFault.* \[change_id_stale\]$/m);
+    expect(run.stderr()).toMatch(
+      /^disk 2000: 1\.0 MiB to read, 1 extents from \w+; a full \(change_id_stale\): .* qemu-img rebase -u -b '' IMAGE$/m,
+    );
+  });
+
   it('writes the block hashes of every disk', async () => {
     const vm = await stage.lab.createVm({ name: 'hashed', disks: disksOf(2) });
     for (const { key, sizeBytes } of vm.disks) await fill(vm, key, sizeBytes);

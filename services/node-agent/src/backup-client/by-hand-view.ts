@@ -82,8 +82,10 @@ function describe(event: NonNullable<JobEvent['event']>): string {
       return `snapshot ${name} (${moref}), ${how}${hint}`;
     }
     case 'diskStarted': {
-      const { diskKey, bytesTotal, extentSource, extentCount } = event.value;
-      return `disk ${diskKey}: ${size(Number(bytesTotal))} to read, ${extentCount} extents from ${extentSource}`;
+      const { diskKey, bytesTotal, extentSource, extentCount, fullReason } = event.value;
+      const what = `disk ${diskKey}: ${size(Number(bytesTotal))} to read, ${extentCount} extents from ${extentSource}`;
+      if (fullReason === '') return what;
+      return `${what}; a full (${fullReason}): when its server has ended, cut its backing file off: qemu-img rebase -u -b '' IMAGE`;
     }
     case 'diskFinished': {
       const { diskKey, bytesRead, bytesWritten, bytesZeroed, durationMs } = event.value;

@@ -1,4 +1,4 @@
-import type { ChangeTracking, JobFinished } from '@sendense/contracts';
+import type { AuditedBlock, ChangeTracking, JobFinished } from '@sendense/contracts';
 import {
   BlockHashWriter,
   BufferPool,
@@ -11,6 +11,7 @@ import {
 import { OwnedStack, type Logger } from '@sendense/runtime';
 import type { VSphereSession } from '@sendense/vsphere';
 import { hashesPath } from '../config.js';
+import { auditBlocks } from './audit.js';
 import type { DeliveryRoute } from './delivery.js';
 import { findExtents, type FoundExtents } from './extents.js';
 import { inParallel } from './in-parallel.js';
@@ -87,7 +88,9 @@ async function copyOneDisk(
       signal,
     );
     announce(ports, disk, extents);
-    const result = await copy({ context, shared, disk, source, targets, extents, owned, log }, signal);
+    const parts = { context, shared, disk, source, targets, extents, owned, log };
+    const result = await copy(parts, signal);
+    const auditedBlocks = await audit(parts, signal);
     const { bytesRead, bytesWritten, bytesZeroed, hashedBlocks } = result;
     log.info({ ...result, extentSource: extents.source }, 'disk copied');
     const value = {
@@ -97,7 +100,7 @@ async function copyOneDisk(
       bytesZeroed: BigInt(bytesZeroed),
       hashedBlocks: BigInt(hashedBlocks),
       durationMs: BigInt(Date.now() - startedAt),
-      auditedBlocks: [],
+      auditedBlocks,
     };
     ports.emit({ $case: 'diskFinished', value });
     return result;
@@ -114,8 +117,8 @@ function announce(ports: JobPorts, disk: DiskSpec, found: FoundExtents): void {
       bytesTotal: BigInt(bytesToRead(found.extents, disk.capacityBytes)),
       extentSource: found.source,
       extentCount: BigInt(found.extents.length),
-      fullReason: '',
-      fullDetail: '',
+      fullReason: found.fullInstead?.reason ?? '',
+      fullDetail: found.fullInstead?.detail ?? '',
     },
   });
 }
@@ -150,7 +153,8 @@ async function copy(parts: CopyParts, signal: AbortSignal): Promise<CopyResult> 
     targets,
     extents: extents.extents,
     sizeBytes: disk.capacityBytes,
-    targetHasBacking: disk.target.hasBacking,
+    // The hub cuts the backing file off a target that became a full.
+    targetHasBacking: disk.target.hasBacking && extents.fullInstead === undefined,
     buffers,
     signal,
     log,
@@ -160,4 +164,32 @@ async function copy(parts: CopyParts, signal: AbortSignal): Promise<CopyResult> 
   });
   await hashes?.finish();
   return result;
+}
+
+/** Checks vCenter's word on what did not change, where it was relied on. */
+async function audit(parts: CopyParts, signal: AbortSignal): Promise<AuditedBlock[]> {
+  const { context, shared, disk, source, extents, log } = parts;
+  if (extents.source !== 'changed_areas') return [];
+  const { audited, failure } = await auditBlocks(
+    {
+      source: source.client,
+      blocks: disk.auditBlocks ?? [],
+      changed: extents.extents,
+      sizeBytes: disk.capacityBytes,
+      buffers: shared.buffers,
+      rateLimit: shared.rateLimit,
+      log,
+    },
+    signal,
+  );
+  if (failure) {
+    const message = `the audit of changed block tracking could not read every block of disk ${disk.key}: ${failure.message}`;
+    const value = {
+      code: 'cbt_audit_incomplete',
+      message,
+      context: { ...failure.context, disk_key: String(disk.key) },
+    };
+    context.ports.emit({ $case: 'warning', value });
+  }
+  return [...audited];
 }

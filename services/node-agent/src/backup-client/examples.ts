@@ -1,5 +1,7 @@
 export const BACKUP_EXAMPLES = `
 The targets must be empty images of the disks' exact sizes; for --previous-change-ids, overlays on the previous image.
+When vCenter cannot tell what changed since then, that disk is read in full and says so: its image is right once its
+backing file is cut off (qemu-img rebase -u -b '' IMAGE).
 
 Examples:
   qemu-img create -f qcow2 disk0.qcow2 107374182400

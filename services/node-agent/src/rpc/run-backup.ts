@@ -5,6 +5,7 @@ import {
   type RunBackupResponse,
 } from '@sendense/contracts';
 import { safeOffset } from '@sendense/core';
+import { HASH_BLOCK_BYTES } from '@sendense/nbd';
 import type { DiskSpec } from '../backup-client/spec.js';
 import type { JobRequest } from '../jobs/job-registry.js';
 import type { RpcContext } from './context.js';
@@ -14,6 +15,8 @@ import { capacity, diskKey, invalid, jobId, moref, optional, port, text, vcenter
 const MAX_CONNECTIONS = 16;
 const MAX_DISKS = 256; // four SCSI controllers with 64 disks each: vSphere's own limit
 const MAX_PARALLEL_DISKS = 64;
+/** 256 MiB of reading: enough for any sample, and few enough for one event. */
+const MAX_AUDIT_BLOCKS = 4096;
 
 export async function* runBackup(
   request: RunBackupRequest,
@@ -82,13 +85,18 @@ function toDisk(target: DiskTarget, index: number): DiskSpec {
       at('previous_change_id'),
       'a changeId of an earlier snapshot, and a target that has a backing',
     );
+  if (!incremental && target.auditBlocks.length > 0)
+    throw invalid(at('audit_blocks'), 'nothing, because the type is full');
   const backingUuid = optional(at('backing_uuid'), target.backingUuid, 'the uuid of the backing');
   return {
     key: diskKey(at('disk_key'), target.diskKey),
     backingUuid,
     capacityBytes: capacity(at('capacity_bytes'), target.capacityBytes),
     ...(incremental
-      ? { previousChangeId: text(at('previous_change_id'), target.previousChangeId, 'a changeId') }
+      ? {
+          previousChangeId: text(at('previous_change_id'), target.previousChangeId, 'a changeId'),
+          auditBlocks: auditBlocks(at('audit_blocks'), target),
+        }
       : {}),
     target: {
       address: { kind: 'tcp', host: '127.0.0.1', port: port(at('nbd_port'), target.nbdPort) },
@@ -100,6 +108,14 @@ function toDisk(target: DiskTarget, index: number): DiskSpec {
       ),
     },
   };
+}
+
+function auditBlocks(field: string, target: DiskTarget): number[] {
+  const end = (target.capacityBytes + BigInt(HASH_BLOCK_BYTES) - 1n) / BigInt(HASH_BLOCK_BYTES);
+  const ascending = target.auditBlocks.every((block, index, all) => block > (all[index - 1] ?? -1n));
+  if (target.auditBlocks.length > MAX_AUDIT_BLOCKS || !ascending || (target.auditBlocks.at(-1) ?? -1n) >= end)
+    throw invalid(field, `at most ${MAX_AUDIT_BLOCKS} ascending numbers of 64 KiB blocks of the disk`);
+  return target.auditBlocks.map(Number);
 }
 
 function refuseTwice<T>(field: string, items: readonly T[], identify: (item: T) => number): void {

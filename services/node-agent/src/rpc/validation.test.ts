@@ -71,6 +71,7 @@ describe('a request for a backup', () => {
     ['disks[0].previous_change_id', (r) => (r.disks[0]!.previousChangeId = '52/1')],
     ['disks[0].nbd_port', (r) => (r.disks[0]!.nbdPort = 0)],
     ['disks[0].nbd_export_name', (r) => (r.disks[0]!.nbdExportName = 'a\nb')],
+    ['disks[0].audit_blocks', (r) => (r.disks[0]!.auditBlocks = [0n])],
     ['parallel_disks', (r) => (r.parallelDisks = 65)],
   ];
   it.each(refused)('names the field: %s', (field, change) => {
@@ -99,6 +100,36 @@ describe('a request for a backup', () => {
     expect(incremental('52 3c/446', true)().disks[0]).toMatchObject({ previousChangeId: '52 3c/446' });
     for (const wrong of [incremental('', true), incremental('*', true), incremental('52/1', false)])
       expect(wrong).toThrow(expect.objectContaining({ code: 'invalid_argument' }));
+  });
+
+  it('takes blocks for the audit that ascend, are inside the disk, and are not too many', () => {
+    const last = (1n << 30n) / 65_536n;
+    const audit =
+      (auditBlocks: bigint[], capacityBytes = 1n << 30n) =>
+      () =>
+        toJobRequest(
+          request((r) =>
+            Object.assign(r.disks[0]!, {
+              type: DiskBackupType.DISK_BACKUP_TYPE_INCREMENTAL,
+              previousChangeId: '52/1',
+              targetHasBacking: true,
+              capacityBytes,
+              auditBlocks,
+            }),
+          ),
+          context,
+        ).disks[0]!.auditBlocks;
+    expect(audit([])()).toEqual([]);
+    expect(audit([0n, 7n, last - 1n])()).toEqual([0, 7, Number(last) - 1]);
+    // The last block of a disk may be short.
+    expect(audit([last], (1n << 30n) + 512n)()).toEqual([Number(last)]);
+    const numbers = (count: number) => Array.from({ length: count }, (_, index) => BigInt(index));
+    expect(audit(numbers(4096))()).toHaveLength(4096);
+    const wrong = [[7n, 3n], [3n, 3n], [last], [2n ** 64n - 1n], [-1n], numbers(4097)];
+    for (const blocks of wrong)
+      expect(audit(blocks)).toThrow(
+        expect.objectContaining({ code: 'invalid_argument', context: { field: 'disks[0].audit_blocks' } }),
+      );
   });
 
   it('takes the forms in which people write an endpoint and a thumbprint', () => {
