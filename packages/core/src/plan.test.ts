@@ -32,8 +32,7 @@ function before(number: number, key: number, overrides: Partial<PreviousDisk> = 
     capacityBytes: GIB,
     changeId: `52 aa bb/${key}`,
     imagePath: `ctx/disk-${number}/old.qcow2`,
-    type: 'full',
-    bytesRead: 1000,
+    lastBytesRead: { full: 1000 },
     ...overrides,
   };
 }
@@ -57,7 +56,7 @@ describe('planDisks', () => {
       label: 'disk 2001',
       backingUuid: 'uuid-2001',
       capacityBytes: GIB,
-      expectedBytes: GIB,
+      expectedBytes: 1000,
       type: 'incremental',
       reason: 'changed_blocks',
       parent: {
@@ -158,15 +157,17 @@ describe('planDisks', () => {
     );
   });
 
-  it('expects as much as the last backup of the same type read, and otherwise all of it', () => {
+  it('expects as much as the last backup of the same type read, and otherwise the upper bound that is known', () => {
+    const lastBytesRead = { full: 1000, incremental: 77 };
     const last = [
       before(0, 2000),
-      before(1, 2001, { type: 'incremental', bytesRead: 77 }),
-      before(2, 2002, { type: 'incremental', bytesRead: 5 * GIB }),
+      before(1, 2001, { lastBytesRead }),
+      before(2, 2002, { lastBytesRead: { incremental: 5 * GIB } }),
+      before(3, 2003, { lastBytesRead, suspect: true }),
     ];
-    const disks = [disk(0, 2000), disk(1, 2001), disk(2, 2002)];
+    const disks = [disk(0, 2000), disk(1, 2001), disk(2, 2002), disk(3, 2003), disk(4, 2004)];
     const planned = planDisks(request({ disks, ...previous(...last) })).disks;
-    expect(planned.map(({ expectedBytes }) => expectedBytes)).toEqual([GIB, 77, GIB]);
+    expect(planned.map(({ expectedBytes }) => expectedBytes)).toEqual([1000, 77, GIB, 1000, GIB]);
   });
 });
 

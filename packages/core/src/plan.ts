@@ -35,10 +35,9 @@ export interface PreviousDisk {
   readonly changeId?: string | undefined;
   /** Of the image, relative to the repository. */
   readonly imagePath: string;
-  readonly type: 'full' | 'incremental';
-  /** From the source: the best guess at the next one of the same type. */
-  readonly bytesRead: number;
-  /** Its file is not where it should be. @default false */
+  /** What the newest full and the newest incremental read from the source: the best guess at the next one. */
+  readonly lastBytesRead: { readonly full?: number; readonly incremental?: number };
+  /** One of the images that it consists of is not where it should be. @default false */
   readonly missing?: boolean;
   /** It failed verification or an audit, or is built on one that did. @default false */
   readonly suspect?: boolean;
@@ -60,7 +59,7 @@ export const PLAN_REASONS = {
   disk_moved: 'the disk has another device key than in the previous restore point',
   disk_resized: 'the capacity changed since the previous restore point',
   disk_unidentified: 'the disk has no backing uuid by which it could be recognised',
-  parent_missing: 'the image of the previous restore point is not in the repository',
+  parent_missing: 'an image that the previous restore point consists of is not in the repository',
   no_change_id: 'changed block tracking was off for this disk at the previous restore point',
   parent_suspect: 'the previous restore point failed verification or is in doubt',
   change_tracking_off: 'changed block tracking is off for this disk',
@@ -136,7 +135,6 @@ export function planDisks(request: PlanRequest): DisksPlan {
 function planDisk(request: PlanRequest, disk: VmDisk): DiskPlan {
   const before = request.previous?.disks.find((candidate) => candidate.number === disk.number);
   const decision = decide(request, disk, before);
-  const expectedBytes = before?.type === decision.type ? before.bytesRead : disk.capacityBytes;
   const { diskId, number, key, label, backingUuid, capacityBytes } = disk;
   return {
     diskId,
@@ -145,9 +143,15 @@ function planDisk(request: PlanRequest, disk: VmDisk): DiskPlan {
     label,
     backingUuid,
     capacityBytes,
-    expectedBytes: Math.min(expectedBytes, capacityBytes),
+    expectedBytes: Math.min(expectedBytes(decision.type, before), capacityBytes),
     ...decision,
   };
+}
+
+/** More can have changed since a full than it had read only if the disk filled up meanwhile. */
+function expectedBytes(type: 'full' | 'incremental', before: PreviousDisk | undefined): number {
+  const { full = Infinity, incremental = full } = before?.lastBytesRead ?? {};
+  return type === 'full' ? full : incremental;
 }
 
 type Decision =

@@ -45,6 +45,13 @@ export const hubSettings = {
   SENDENSE_MAX_BACKUPS_PER_NODE: integer('… of them on one node', 16, 1, 10_000),
   SENDENSE_MAX_BACKUPS_PER_HOST: integer('… of them on one ESXi host', 16, 1, 10_000),
   SENDENSE_MAX_BACKUPS_PER_DATASTORE: integer('… of them on one datastore', 16, 1, 10_000),
+  SENDENSE_CBT_AUDIT_BLOCKS: integer(
+    'blocks of each incremental disk that are read although they are said to be unchanged; 0 is none',
+    64,
+    0,
+    4096,
+  ),
+  SENDENSE_MAX_TASKS: integer('verifications, removals, … that run at the same time', 2, 1, 100),
   SENDENSE_RATE_LIMIT: integer('bytes per second for each backup; 0 is unlimited', 0, 0, 1e15),
 };
 
@@ -75,8 +82,12 @@ export interface HubConfig {
   readonly qemuNbd: string;
   readonly qemuImg: string;
   readonly limits: BackupLimits;
+  /** Tasks (verification, removal, …) at the same time. */
+  readonly maxTasks: number;
   /** 0 is unlimited. */
   readonly rateLimitBytesPerSecond: number;
+  /** Of each incremental disk, of 64 KiB; 0 audits nothing. */
+  readonly cbtAuditBlocks: number;
 }
 
 export interface BackupLimits {
@@ -112,7 +123,9 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
       perHost: settings.SENDENSE_MAX_BACKUPS_PER_HOST,
       perDatastore: settings.SENDENSE_MAX_BACKUPS_PER_DATASTORE,
     },
+    maxTasks: settings.SENDENSE_MAX_TASKS,
     rateLimitBytesPerSecond: settings.SENDENSE_RATE_LIMIT,
+    cbtAuditBlocks: settings.SENDENSE_CBT_AUDIT_BLOCKS,
   };
 }
 

@@ -4,6 +4,7 @@ import {
   NodeServiceClient,
   NodeServiceService,
   type CancelJobResponse,
+  type ChangeTracking,
   type CheckVCenterResponse,
   type GetNodeResponse,
   type JobEvent,
@@ -24,6 +25,11 @@ export interface NodeClient {
     vcenter: VCenterConnection,
     filter?: { readonly moref?: string; readonly instanceUuid?: string },
   ): Promise<VirtualMachine[]>;
+  /** Turns changed block tracking on and starts it, with a stun of the VM, unless it runs already. */
+  enableChangeTracking(
+    vcenter: VCenterConnection,
+    vm: { readonly moref: string; readonly instanceUuid: string; readonly name: string },
+  ): Promise<ChangeTracking>;
   /** Ending the iteration, or aborting, lets go of the stream and not of the job: see {@link cancelJob}. */
   runBackup(request: RunBackupRequest, signal?: AbortSignal): AsyncIterable<JobEvent>;
   /** The events with a higher number than `afterSequence`, until the job ends. */
@@ -43,8 +49,11 @@ export interface NodeReach {
   socketPath(nodeName: string): string;
 }
 
-/** How long each kind of call may take, in ms. Those that talk to a vCenter wait for it; the node has limits of its own. */
-const DEADLINE_MS = { ready: 5_000, node: 10_000, vcenter: 60_000, sweep: 600_000 } as const;
+/**
+ * How long each kind of call may take, in ms. Those that talk to a vCenter wait for it; the node has limits of its own. A
+ * stun takes seconds, and somebody waits for the answer: what takes longer is left to the next backup.
+ */
+const DEADLINE_MS = { ready: 5_000, node: 10_000, vcenter: 60_000, stun: 90_000, sweep: 600_000 } as const;
 
 /** An inventory of some ten thousand VMs; gRPC's own limit (4 MiB) is reached at a few thousand. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -120,6 +129,21 @@ class ConnectedNode implements NodeClient {
     const request = { vcenter, moref, instanceUuid };
     const answer = await this.#unary(NodeServiceService.listVirtualMachines, request, DEADLINE_MS.vcenter);
     return answer.virtualMachines;
+  }
+
+  async enableChangeTracking(
+    vcenter: VCenterConnection,
+    {
+      moref: vmMoref,
+      instanceUuid: vmInstanceUuid,
+      name: vmName,
+    }: Parameters<NodeClient['enableChangeTracking']>[1],
+  ): Promise<ChangeTracking> {
+    const request = { vcenter, vmMoref, vmInstanceUuid, vmName };
+    const method = NodeServiceService.enableChangeTracking;
+    const { changeTracking } = await this.#unary(method, request, DEADLINE_MS.stun);
+    if (changeTracking) return changeTracking;
+    throw new SendenseError('internal', `${this.#what(method)}: an empty answer`);
   }
 
   async *runBackup(request: RunBackupRequest, signal?: AbortSignal): AsyncIterable<JobEvent> {

@@ -115,10 +115,21 @@ describe('backups', () => {
     expect(body).toMatchObject({
       dry_run: true,
       context_id: contextId,
-      ports: 2,
+      ports_needed: 2,
+      ports_free: 3,
       expected_bytes: 5,
+      space_needed_bytes: 6,
       available_bytes: 7,
-      disk_results: [{ disk_key: 2000, status: 'planned', reason: 'first_backup' }, { disk_key: 2001 }],
+      disks: [
+        {
+          disk_key: 2000,
+          reason: 'first_backup',
+          reason_text: 'this VM has no restore point in this repository yet',
+          parent_point_id: null,
+        },
+        { disk_key: 2001 },
+      ],
+      retention: { remove: ['backup-of-long-ago'], merge_bytes: 4 },
     });
     expect((await hub.get(`/api/v1/backups?context_id=${contextId}`)).body).toEqual({
       backups: [],

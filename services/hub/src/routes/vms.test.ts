@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { SendenseError } from '@sendense/core';
 import { PASSWORD, TestNode, testVm, THUMBPRINT } from '../testing/test-node.js';
 import { TestHub } from '../testing/test-hub.js';
 
@@ -107,6 +108,31 @@ describe('vCenters and their VMs', () => {
     expect(page.body['next_cursor']).toEqual(expect.any(String));
     expect((await hub.delete(`/api/v1/vms/${String(strange.body['context_id'])}`)).status).toBe(204);
     expect((await hub.get(`/api/v1/vms/${String(strange.body['context_id'])}`)).status).toBe(404);
+  });
+
+  it.each([
+    [{ enabled: true, outcome: 'enabled_now' }, 'enabled', 'Sendense enabled it'],
+    [{ enabled: false, outcome: 'snapshots_exist' }, 'unavailable', 'carries a snapshot'],
+    [{ enabled: false, outcome: 'not_supported' }, 'unavailable', 'version 7'],
+    [
+      new SendenseError('snapshot_create_failed', 'the datastore is full'),
+      'unknown',
+      'the datastore is full',
+    ],
+    [new SendenseError('node_lost', 'it went away'), 'unknown', 'it went away'],
+  ])('are protected whatever becomes of changed block tracking: %j', async (answer, state, words) => {
+    const name = `tracked-${words.length}-${state}`;
+    node.vms = [testVm(name, `vm-1${words.length}`)];
+    node.changeTracking = answer;
+    const [first] = (await hub.get('/api/v1/vcenters')).body['vcenters'] as Record<string, unknown>[];
+    const { status, body } = await hub.post('/api/v1/vms', {
+      vcenter_id: first!['vcenter_id'],
+      vm_name: name,
+    });
+    expect(status).toBe(201);
+    expect(body['change_tracking']).toEqual({ state, detail: expect.stringContaining(words) });
+    const shown = await hub.get(`/api/v1/vms/${String(body['context_id'])}`);
+    expect(shown.body['change_tracking']).toEqual(body['change_tracking']);
   });
 
   it('say which node is offline', async () => {

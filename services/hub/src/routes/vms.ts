@@ -59,7 +59,8 @@ function changeRoutes(app: Api, { catalog, vcenters }: HubContext): void {
       schema: {
         tags,
         summary: 'Put a VM under protection: it gets a context that its backups belong to',
-        description: 'Give either `vm_name` or `moref`.',
+        description:
+          'Give either `vm_name` or `moref`. Changed block tracking is enabled and started, for which a snapshot is made and removed at once; a VM that cannot have it, or whose node is away, is protected all the same, and `change_tracking` says why.',
         security,
         body: NewProtectedVm,
         response: answers({ 201: ProtectedVm }),

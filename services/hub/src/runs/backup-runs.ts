@@ -2,13 +2,14 @@ import type { BackupRecord, VmRecord } from '@sendense/catalog';
 import { SendenseError, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 import type { EventLog } from './events.js';
-import { discover, planBackup, planKnown } from './planning.js';
+import { planKnown } from './planning.js';
 import type { PortPool } from './ports.js';
+import { previewBackup } from './preview.js';
 import { backupDisks, runBackup, type RunPorts } from './run.js';
 import { Run } from './run-state.js';
 import type {
   BackupEvent,
-  BackupPlan,
+  BackupPreview,
   BackupProgress,
   BackupRequest,
   BackupRuns,
@@ -38,10 +39,7 @@ export class ActiveBackupRuns implements BackupRuns {
   async start(request: BackupRequest): Promise<BackupRecord> {
     const { catalog, queue, timing } = this.ports;
     const begunMs = performance.now();
-    if (this.#closed)
-      throw new SendenseError('shutting_down', 'the hub is stopping: start the backup again later', {
-        retryable: true,
-      });
+    this.#requireOpen();
     const vm = await catalog.vms.get(request.contextId);
     queue.requirePossible({ ports: backupDisks(vm).length, jobId: '' });
     const run = await Run.begin(this.ports, request, await planKnown(catalog, request, vm));
@@ -52,13 +50,9 @@ export class ActiveBackupRuns implements BackupRuns {
     return catalog.backups.get(run.id);
   }
 
-  async plan(request: BackupRequest): Promise<BackupPlan> {
-    const { catalog, repositories } = this.ports;
-    const repository = await repositories.usable(request.repositoryId);
-    const { nodeName } = await catalog.vcenters.connectionOf(request.contextId);
-    const vm = await discover(this.ports, request.contextId, nodeName);
-    this.ports.queue.requirePossible({ ports: backupDisks(vm).length, jobId: '' });
-    return planBackup(this.ports, request, vm, repository);
+  async plan(request: BackupRequest): Promise<BackupPreview> {
+    this.#requireOpen();
+    return previewBackup(this.ports, request);
   }
 
   async cancel(backupId: string, reason: string): Promise<BackupRecord> {
@@ -91,8 +85,13 @@ export class ActiveBackupRuns implements BackupRuns {
     }));
   }
 
+  /** Those that wait for their chain queue behind all others once it is free. */
   queue(): QueuedBackup[] {
-    return this.ports.queue.view();
+    const queued = this.ports.queue.view();
+    for (const { id: jobId, waitsFor } of this.#active.values())
+      if (waitsFor)
+        queued.push({ jobId, position: queued.length + 1, waitingFor: waitsFor.what, since: waitsFor.since });
+    return queued;
   }
 
   mayOpen({ nodeName, jobId, host, port }: Parameters<BackupRuns['mayOpen']>[0]): PortDecision {
@@ -128,6 +127,13 @@ export class ActiveBackupRuns implements BackupRuns {
     await Promise.all(this.#executions);
     this.ports.queue[Symbol.dispose]();
     await this.ports.reaper[Symbol.asyncDispose]();
+  }
+
+  #requireOpen(): void {
+    if (!this.#closed) return;
+    throw new SendenseError('shutting_down', 'the hub is stopping: start the backup again later', {
+      retryable: true,
+    });
   }
 
   /** Never rejects: how it ends is in the record. */

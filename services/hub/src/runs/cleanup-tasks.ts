@@ -28,7 +28,10 @@ interface VmArgs {
   readonly vm_moref: string;
 }
 
-export type CleanupDependencies = Pick<BackupRunsDependencies, 'catalog' | 'nodes' | 'repositories'>;
+export type CleanupDependencies = Pick<
+  BackupRunsDependencies,
+  'catalog' | 'nodes' | 'repositories' | 'locks'
+>;
 
 /** @throws when it is not done yet */
 export async function performCleanup(task: CleanupTask, dependencies: CleanupDependencies): Promise<void> {
@@ -111,6 +114,7 @@ async function sweep(
 async function concludeBackup(backupId: string, dependencies: CleanupDependencies): Promise<void> {
   const record = await dependencies.catalog.backups.get(backupId);
   if (record.state === 'sealing') await finishOrFail(record, dependencies);
+  await dependencies.locks.release(backupId);
   await removeFiles(backupId, dependencies);
 }
 

@@ -1,5 +1,6 @@
 import type { Catalog } from '@sendense/catalog';
 import type { Logger } from '@sendense/runtime';
+import type { ChainLocks } from '../chains/locks.js';
 import type { HubConfig } from '../config.js';
 import type { NodeClient } from '../node-client.js';
 
@@ -64,7 +65,11 @@ export interface BackupRunsDependencies {
   readonly catalog: Catalog;
   readonly nodes: NodeAccess;
   readonly repositories: RepositoryAccess;
-  readonly config: Pick<HubConfig, 'nbdPorts' | 'limits' | 'qemuNbd' | 'qemuImg' | 'rateLimitBytesPerSecond'>;
+  readonly locks: ChainLocks;
+  readonly config: Pick<
+    HubConfig,
+    'nbdPorts' | 'limits' | 'qemuNbd' | 'qemuImg' | 'rateLimitBytesPerSecond' | 'cbtAuditBlocks'
+  >;
   /** See ownerMark: on every child process. */
   readonly owner: string;
   /** Of the build, for the manifests: `0.1.0 (abc123)`. */

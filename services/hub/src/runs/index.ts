@@ -19,6 +19,7 @@ export type {
   BackupEvent,
   BackupHappening,
   BackupPlan,
+  BackupPreview,
   BackupProgress,
   BackupRequest,
   BackupRuns,

@@ -53,6 +53,8 @@ const ManifestDisk = Type.Object({
   bytes_read: Bytes,
   bytes_written: Bytes,
   bytes_zeroed: Bytes,
+  /** Of an incremental: blocks that changed block tracking called unchanged, and that were found so. */
+  audited_blocks: Type.Optional(Type.Integer({ minimum: 0 })),
   /** The points whose data this image took over when they were removed, oldest first; the newest 100 of them. */
   merged: Type.Optional(Type.Array(MergedPoint, { maxItems: MAX_MERGED })),
 });

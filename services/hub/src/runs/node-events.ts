@@ -1,5 +1,6 @@
 import { fromErrorDetail, type JobEvent } from '@sendense/contracts';
 import { safeOffset, SendenseError } from '@sendense/core';
+import { foundTracking } from '../vcenters/change-tracking.js';
 import type { Run } from './run-state.js';
 import type { Targets } from './targets.js';
 
@@ -12,6 +13,10 @@ export interface DiskOutcome {
   bytesWritten: number;
   bytesZeroed: number;
   copied: boolean;
+  /** Why it was read in full although an incremental was planned; its target was written as if it had no backing file. */
+  full: { readonly reason: string; readonly detail: string } | undefined;
+  /** Blocks that were looked at although changed block tracking calls them unchanged; the hash of zeros is undefined. */
+  audited: readonly { readonly block: number; readonly hash: Buffer | undefined }[];
 }
 
 /** What the node told about the job, gathered event by event. */
@@ -37,6 +42,8 @@ export class NodeOutcome {
       bytesWritten: 0,
       bytesZeroed: 0,
       copied: false,
+      full: undefined,
+      audited: [],
     };
     this.disks.set(diskKey, disk);
     return disk;
@@ -71,17 +78,14 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
       return run.signal.aborted ? undefined : run.enter('running');
     case 'changeTracking':
       outcome.changeTracking = event.value.outcome;
+      await run.changeTracking(foundTracking(event.value));
       return warnOfChangeTracking(run, event.value.outcome);
     case 'snapshotCreated':
       outcome.takenAt = at ?? new Date();
       return takeInSnapshot(event.value, outcome.takenAt, o);
-    case 'diskStarted': {
-      const { diskKey, extentSource, bytesTotal } = event.value;
-      outcome.disk(diskKey).extentSource = extentSource;
-      run.progress?.update(diskKey, { bytesTotal: safeOffset(bytesTotal, 'bytes_total'), bytesDone: 0 });
-      await run.disk(diskKey, { status: 'copying' });
+    case 'diskStarted':
+      await takeInStart(event.value, o);
       return run.progressed(number);
-    }
     case 'progress':
       for (const { diskKey, bytesDone, bytesTotal } of event.value.disks)
         run.progress?.update(diskKey, {
@@ -111,6 +115,7 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
 }
 
 type Snapshot = Extract<NonNullable<JobEvent['event']>, { $case: 'snapshotCreated' }>['value'];
+type Started = Extract<NonNullable<JobEvent['event']>, { $case: 'diskStarted' }>['value'];
 type Finished = Extract<NonNullable<JobEvent['event']>, { $case: 'diskFinished' }>['value'];
 
 async function takeInSnapshot(
@@ -140,15 +145,42 @@ async function takeInSnapshot(
     );
 }
 
-async function takeInDisk(disk: Finished, number: number, { run, outcome }: TakeInOptions): Promise<void> {
+async function takeInStart(
+  { diskKey, extentSource, bytesTotal, fullReason: reason, fullDetail: detail }: Started,
+  { run, targets, outcome }: TakeInOptions,
+): Promise<void> {
+  const disk = outcome.disk(diskKey);
+  disk.extentSource = extentSource;
+  run.progress?.update(diskKey, { bytesTotal: safeOffset(bytesTotal, 'bytes_total'), bytesDone: 0 });
+  await run.disk(diskKey, { status: 'copying' });
+  const target = targets.disks.find(({ plan }) => plan.key === diskKey);
+  if (reason === '' || target?.plan.type !== 'incremental') return;
+  disk.full = { reason, detail };
+  await run.becomesFull(diskKey, disk.full);
+}
+
+async function takeInDisk(
+  disk: Finished,
+  number: number,
+  { run, targets, outcome }: TakeInOptions,
+): Promise<void> {
   const { diskKey } = disk;
   const bytesRead = safeOffset(disk.bytesRead, 'bytes_read');
   const bytesWritten = safeOffset(disk.bytesWritten, 'bytes_written');
   const bytesZeroed = safeOffset(disk.bytesZeroed, 'bytes_zeroed');
-  Object.assign(outcome.disk(diskKey), { bytesRead, bytesWritten, bytesZeroed, copied: true });
+  const audited = disk.auditedBlocks.map(({ block, hash }) => ({
+    block: safeOffset(block, 'block'),
+    hash: hash.length === 0 ? undefined : hash,
+  }));
+  Object.assign(outcome.disk(diskKey), { bytesRead, bytesWritten, bytesZeroed, audited, copied: true });
   run.progress?.update(diskKey, { bytesDone: bytesRead, bytesTotal: bytesRead });
   await run.disk(diskKey, { status: 'copied' });
-  await run.copied(diskKey, { bytesRead, bytesWritten, bytesZeroed });
+  const { full } = outcome.disk(diskKey);
+  const isIncremental = targets.disks.some(({ plan }) => plan.key === diskKey && plan.type === 'incremental');
+  await run.copied(diskKey, {
+    ...{ bytesRead, bytesWritten, bytesZeroed },
+    ...(isIncremental && !full ? { auditedBlocks: audited.length } : {}),
+  });
   await run.progressed(number, true);
 }
 

@@ -3,6 +3,7 @@ import { DiskBackupType, type DiskTarget, type RunBackupRequest } from '@sendens
 import { toSendenseError, type ErrorCode, type SendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 import type { NodeClient } from '../node-client.js';
+import type { CbtAudit } from './cbt-audit.js';
 import type { BackupRunsDependencies, RunTiming, UsableRepository } from './dependencies.js';
 import { followJob, isOutOfReach } from './follow-job.js';
 import { NodeOutcome, takeIn } from './node-events.js';
@@ -27,6 +28,7 @@ export async function backUpOnNode(
   run: Run,
   vm: VmRecord,
   targets: Targets,
+  audit: CbtAudit,
   repository: UsableRepository,
   { catalog, nodes, config, reaper, timing }: NodeRunDependencies,
 ): Promise<NodeOutcome> {
@@ -42,7 +44,7 @@ export async function backUpOnNode(
       vmMoref: vm.moref,
       vmInstanceUuid: vm.instanceUuid,
       vmName: vm.name,
-      disks: targets.disks.map(diskTarget),
+      disks: targets.disks.map((target) => diskTarget(target, audit)),
       quiesce: run.request.quiesce,
       enableChangeTracking: true,
       parallelDisks: 0,
@@ -81,7 +83,7 @@ function vmArgs({ contextId, moref }: VmRecord) {
   return { context_id: contextId, vm_moref: moref };
 }
 
-function diskTarget({ plan, layout, qemu }: Target): DiskTarget {
+function diskTarget({ plan, layout, qemu }: Target, audit: CbtAudit): DiskTarget {
   const incremental = plan.type === 'incremental';
   return {
     diskKey: plan.key,
@@ -93,7 +95,7 @@ function diskTarget({ plan, layout, qemu }: Target): DiskTarget {
     nbdExportName: layout.exportName,
     targetHasBacking: incremental,
     nbdConnections: NBD_CONNECTIONS,
-    auditBlocks: [],
+    auditBlocks: (audit.get(plan.key)?.blocks ?? []).map(BigInt),
   };
 }
 

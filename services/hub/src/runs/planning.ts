@@ -1,17 +1,9 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Catalog, VmRecord } from '@sendense/catalog';
 import type { VCenterConnection } from '@sendense/contracts';
-import {
-  planDisks,
-  printable,
-  SendenseError,
-  toSendenseError,
-  type PreviousPoint,
-  type VmDisk,
-} from '@sendense/core';
+import { planDisks, printable, SendenseError, toSendenseError, type VmDisk } from '@sendense/core';
 import { toDiscoveredVm } from '../vcenters/discovered-vm.js';
 import type { BackupRunsDependencies, UsableRepository } from './dependencies.js';
+import { previousPoint } from './previous-point.js';
 import type { BackupPlan, BackupRequest } from './types.js';
 
 /**
@@ -51,12 +43,11 @@ export async function planBackup(
   vm: VmRecord,
   repository: UsableRepository,
 ): Promise<BackupPlan> {
-  const previous = await latestPoint(catalog, request);
   const { disks, skipped } = planDisks({
     vmName: vm.name,
     type: request.type,
     disks: asPlanned(vm),
-    previous: previous && (await withMissing(previous, repository)),
+    previous: await previousPoint(catalog, request, repository),
   });
   return {
     contextId: request.contextId,
@@ -85,7 +76,7 @@ export async function planKnown(
       vmName: vm.name,
       type: request.type,
       disks: asPlanned(vm),
-      previous: await latestPoint(catalog, request),
+      previous: await previousPoint(catalog, request),
     });
     return { disks, skippedDisks: skipped };
   } catch (error) {
@@ -96,44 +87,4 @@ export async function planKnown(
 
 function asPlanned(vm: VmRecord): VmDisk[] {
   return vm.disks.map(({ diskNumber, diskKey, ...disk }) => ({ ...disk, number: diskNumber, key: diskKey }));
-}
-
-async function latestPoint(
-  catalog: Catalog,
-  { type, contextId, repositoryId }: BackupRequest,
-): Promise<PreviousPoint | undefined> {
-  if (type === 'full') return undefined;
-  const point = await catalog.restorePoints.latest(contextId, repositoryId);
-  return (
-    point && {
-      id: point.id,
-      disks: point.disks.map(({ diskNumber, diskKey, backupType, ...disk }) => ({
-        ...disk,
-        number: diskNumber,
-        key: diskKey,
-        type: backupType,
-      })),
-    }
-  );
-}
-
-/** With those images marked that are not in the repository any more. */
-async function withMissing(
-  { id, disks }: PreviousPoint,
-  repository: UsableRepository,
-): Promise<PreviousPoint> {
-  const missing = (path: string) =>
-    access(path).then(
-      () => false,
-      () => true,
-    );
-  return {
-    id,
-    disks: await Promise.all(
-      disks.map(async (disk) => ({
-        ...disk,
-        missing: await missing(join(repository.path, disk.imagePath)),
-      })),
-    ),
-  };
 }

@@ -58,6 +58,9 @@ export function sealRequest(manifest: Manifest): SealRequest {
       imagePath: disk.image,
       hashesPath: disk.hashes,
       storedBytes: disk.stored_bytes,
+      backupType: disk.backup_type,
+      reason: disk.reason,
+      ...(disk.parent ? { parentPointId: disk.parent.backup_id } : {}),
     })),
   };
 }

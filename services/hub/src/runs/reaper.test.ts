@@ -3,6 +3,7 @@ import { openCatalog, type Catalog } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
 import { silentLogger } from '@sendense/runtime';
 import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
+import { ChainLocks } from '../chains/locks.js';
 import type { NodeClient } from '../node-client.js';
 import { Reaper } from './reaper.js';
 
@@ -40,6 +41,7 @@ describe('Reaper', () => {
         client: () => client as NodeClient,
         revokeJob: async () => undefined,
       },
+      locks: new ChainLocks({ catalog, log: silentLogger }),
       repositories: { usable: async () => Promise.reject(new SendenseError('repository_not_found', 'none')) },
       timing: { reaperMs, reaperMaxMs: reaperMs * 4, nodeCancelMs: 1000 },
       log: silentLogger,

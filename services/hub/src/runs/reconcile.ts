@@ -13,7 +13,7 @@ export interface ReconcileOptions extends CleanupDependencies {
 /**
  * Makes the world agree with the catalogue after a start, however the last hub ended: its processes are ended, a backup
  * that was being published is finished, every other one that it was working on is failed, what those have written is
- * removed, and their jobs and snapshots on the nodes are left to the reaper until the nodes are there. Leases need nothing:
+ * removed, the chains that they held are released, and their jobs and snapshots on the nodes are left to the reaper until the nodes are there. Leases need nothing:
  * they are kept in memory only.
  */
 export async function reconcile(options: ReconcileOptions): Promise<void> {
@@ -23,6 +23,14 @@ export async function reconcile(options: ReconcileOptions): Promise<void> {
     log.warn({ jobId: record.id, state: record.state }, 'a backup was interrupted by the end of the hub');
     await endInterrupted(record, options);
   }
+  await releaseChains(options);
+}
+
+/** Only a backup that is still to be published needs what it builds on. */
+async function releaseChains({ catalog, locks }: ReconcileOptions): Promise<void> {
+  const unfinished = new Set((await catalog.backups.active()).map(({ id }) => id));
+  for (const { purpose, holderId } of await catalog.chainLocks.list())
+    if (purpose === 'backup' && !unfinished.has(holderId)) await locks.release(holderId);
 }
 
 async function endInterrupted(record: BackupRecord, options: ReconcileOptions): Promise<void> {

@@ -1,10 +1,23 @@
-import type { BackupDiskChange, BackupRecord, Backups, PlannedDisk, StoredError } from '@sendense/catalog';
+import type {
+  BackupDiskChange,
+  BackupRecord,
+  Backups,
+  DiskProgressChange,
+  StoredError,
+  VmRecord,
+} from '@sendense/catalog';
 import { printable, SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { BackupRunsDependencies } from './dependencies.js';
 import { EventLog } from './events.js';
+import { plannedDisks } from './planned-disks.js';
 import { ProgressMeter } from './progress.js';
 import type { BackupPlan, BackupRequest } from './types.js';
+
+interface Waiting {
+  readonly since: Date;
+  for: string | undefined;
+}
 
 /** How often progress is written to the catalogue: often enough for somebody who looks after a crash. */
 const RECORD_PROGRESS_MS = 2_000;
@@ -35,6 +48,7 @@ export class Run {
   #changes: Promise<unknown> = Promise.resolve();
   #progressRecordedMs = 0;
   readonly #warned = new Set<string>();
+  #waiting: Waiting | undefined;
 
   private constructor(
     private readonly catalog: BackupRunsDependencies['catalog'],
@@ -84,6 +98,23 @@ export class Run {
 
   answer(): void {
     this.#answer.resolve();
+  }
+
+  /** Until it is disposed the backup is one that waits, though not in the queue; set `for` when it really does. */
+  waiting(): Waiting & Disposable {
+    const waiting = {
+      since: new Date(),
+      for: undefined,
+      [Symbol.dispose]: () => (this.#waiting = undefined),
+    };
+    this.#waiting = waiting;
+    return waiting;
+  }
+
+  /** What it waits for before it queues. */
+  get waitsFor(): { readonly what: string; readonly since: Date } | undefined {
+    const { for: what, since } = this.#waiting ?? {};
+    return what === undefined || since === undefined ? undefined : { what, since };
   }
 
   /** Something went wrong: what runs is asked to end. Only the first reason counts. */
@@ -137,6 +168,17 @@ export class Run {
     this.events.push({ type: 'disk', diskKey, status: status.status });
   }
 
+  /** The node cannot use what changed block tracking says of a disk that was planned as an incremental. */
+  async becomesFull(diskKey: number, full: { reason: string; detail: string }): Promise<void> {
+    await this.catalog.backups.becomeFull(this.id, diskKey, full);
+    this.events.push({ type: 'disk', diskKey, status: 'copying', full });
+    this.log.warn({ diskKey, ...full }, 'disk is read in full instead of its changes only');
+  }
+
+  async changeTracking(found: VmRecord['changeTracking'] | undefined): Promise<void> {
+    if (found) await this.catalog.vms.recordChangeTracking(this.contextId, found);
+  }
+
   /** Shows how far it is, and records it now and then. */
   async progressed(lastEventSequence: number, final = false): Promise<void> {
     const progress = this.progress?.read();
@@ -163,10 +205,10 @@ export class Run {
 
   async copied(
     diskKey: number,
-    { bytesRead, ...bytes }: { bytesRead: number; bytesWritten: number; bytesZeroed: number },
+    { bytesRead, ...counts }: Omit<DiskProgressChange, 'diskKey'> & { readonly bytesRead: number },
   ): Promise<void> {
     await this.catalog.backups.recordProgress(this.id, {
-      disks: [{ diskKey, bytesDone: bytesRead, bytesTotal: bytesRead, ...bytes }],
+      disks: [{ diskKey, bytesDone: bytesRead, bytesTotal: bytesRead, ...counts }],
     });
   }
 
@@ -245,23 +287,4 @@ function withBackupId(error: SendenseError, backupId: string): SendenseError {
     retryable,
     cause: error,
   });
-}
-
-function plannedDisks({ disks, skippedDisks }: Pick<BackupPlan, 'disks' | 'skippedDisks'>): PlannedDisk[] {
-  return [
-    ...disks.map((disk) => ({
-      diskId: disk.diskId,
-      backupType: disk.type,
-      reason: disk.reason,
-      ...(disk.type === 'incremental'
-        ? { parentPointId: disk.parent.restorePointId, previousChangeId: disk.parent.changeId }
-        : {}),
-    })),
-    ...skippedDisks.map(({ diskId, reason }) => ({
-      diskId,
-      backupType: 'full' as const,
-      reason,
-      skipped: true,
-    })),
-  ];
 }

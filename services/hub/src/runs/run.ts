@@ -1,4 +1,6 @@
 import type { RestorePointRecord, VmRecord } from '@sendense/catalog';
+import type { ChainLock } from '../chains/locks.js';
+import { planAudit } from './cbt-audit.js';
 import type { BackupRunsDependencies, RunTiming, UsableRepository } from './dependencies.js';
 import { backUpOnNode } from './node-run.js';
 import { discover, planBackup } from './planning.js';
@@ -26,6 +28,8 @@ export async function runBackup(run: Run, vm: VmRecord, ports: RunPorts): Promis
   const repository = await ports.repositories.usable(run.repositoryId);
   await requireSpace(repository);
   await requireNode(run, ports);
+  // What it builds on stays as it is until it is sealed or gone.
+  await using _chain = await lockChain(run, ports);
   await using files = new RunFiles(run, ports.reaper);
   const copied = await copyDisks(run, vm, repository, ports);
   // No port and no process of it is left: the next one may start.
@@ -50,16 +54,33 @@ async function copyDisks(
     log: run.log,
     onProblem: (error) => run.stop(error),
   });
-  const outcome = await backUpOnNode(run, vm, targets, repository, ports);
+  const audit = await planAudit(run, plan, repository, ports);
+  const outcome = await backUpOnNode(run, vm, targets, audit, repository, ports);
   await run.enter('sealing');
   // What qemu-nbd still holds is written when it ends: that it ends well is part of the backup.
   await targets.stop();
-  return { plan, vm, disks: targets.disks, outcome, repository };
+  return { plan, vm, disks: targets.disks, outcome, audit, repository };
 }
 
 /** At once, before it queues: a node that is away now would only fail later. @throws `node_offline` */
 async function requireNode({ nodeName }: Run, { nodes }: RunPorts): Promise<void> {
   await nodes.client(nodeName).listJobs();
+}
+
+/** Shared with whoever reads the chain; who changes it is waited for. */
+async function lockChain(run: Run, { locks }: RunPorts): Promise<ChainLock> {
+  const { id: holderId, contextId, repositoryId, signal } = run;
+  using waiting = run.waiting();
+  return await locks.acquire(
+    { contextId, repositoryId, mode: 'shared', purpose: 'backup', holderId },
+    {
+      signal,
+      onWaiting: (holders) => {
+        waiting.for = `the chain of restore points, which is in use: ${holders}`;
+        run.answer();
+      },
+    },
+  );
 }
 
 /** Its place among the backups that run, and the plan for the VM as it is then. */

@@ -7,6 +7,7 @@ import { verifyBlockHashesFile } from '@sendense/nbd';
 import { QemuImg } from '@sendense/qemu';
 import { syncDirectory, syncFile } from '@sendense/runtime';
 import { dirname } from 'node:path';
+import { checkAudit, type CbtAudit } from './cbt-audit.js';
 import type { BackupRunsDependencies, RunTiming, UsableRepository } from './dependencies.js';
 import { whileReachable } from './follow-job.js';
 import { MANIFEST_SCHEMA, type Manifest, type ManifestDisk } from './manifest.js';
@@ -30,6 +31,7 @@ export interface Sealable {
   /** Their qemu-nbds have ended well. */
   readonly disks: readonly Target[];
   readonly outcome: NodeOutcome;
+  readonly audit: CbtAudit;
   readonly repository: UsableRepository;
 }
 
@@ -37,7 +39,7 @@ export interface Sealable {
  * Makes a restore point of what was copied. Nothing is restorable before this, everything after; what is interrupted once
  * it was decided is finished by the next start.
  *
- * @throws `image_check_failed` · `block_hashes_invalid` · `node_lost` · `repository_full` · the reason
+ * @throws `cbt_audit_failed` · `image_check_failed` · `block_hashes_invalid` · `node_lost` · `repository_full` · the reason
  *   why the run was stopped
  */
 export async function seal(
@@ -45,11 +47,14 @@ export async function seal(
   sealable: Sealable,
   dependencies: SealDependencies,
 ): Promise<RestorePointRecord> {
-  const { disks, repository } = sealable;
+  const { disks, outcome, audit, repository } = sealable;
   // New files are made by name from here on: not in the empty mount point of a repository that was unmounted meanwhile.
   await repository.availableBytes();
+  await checkAudit(run, audit, outcome, dependencies);
   for (const disk of disks) await fetchHashes(run, disk, dependencies);
   const images = new QemuImg({ command: dependencies.config.qemuImg });
+  for (const { plan, image } of disks)
+    if (outcome.disk(plan.key).full) await cutOff(images, image.partial, run.signal);
   for (const { image } of disks) await images.check(image.partial, { signal: run.signal });
   await makeDurable(disks);
   const manifest = await describe(run, sealable, dependencies);
@@ -81,6 +86,11 @@ async function fetchHashes(
     `the node's block hashes of disk ${plan.key} are those of a disk of ${sizeBytes} bytes, not ${plan.capacityBytes}`,
     { context: { disk_key: plan.key, path: hashes.partial } },
   );
+}
+
+/** It was planned as an incremental and read in full: what was not written reads as zeros from here on, and must. */
+async function cutOff(images: QemuImg, path: string, signal: AbortSignal): Promise<void> {
+  await images.rebase(path, { backing: undefined, unsafe: true, signal });
 }
 
 async function makeDurable(disks: readonly Target[]): Promise<void> {
@@ -144,7 +154,10 @@ async function describeDisk(
   vm: VmRecord,
   outcome: NodeOutcome,
 ): Promise<ManifestDisk> {
-  const { changeId, extentSource, bytesRead, bytesWritten, bytesZeroed } = outcome.disk(plan.key);
+  const { changeId, extentSource, bytesRead, bytesWritten, bytesZeroed, full, audited } = outcome.disk(
+    plan.key,
+  );
+  const parent = plan.type === 'incremental' && !full ? plan.parent : undefined;
   const { blocks } = await stat(image.partial);
   return {
     disk_id: plan.diskId,
@@ -154,20 +167,18 @@ async function describeDisk(
     backing_uuid: plan.backingUuid,
     backing_file: vm.disks.find(({ diskId }) => diskId === plan.diskId)?.backingFile ?? '',
     capacity_bytes: plan.capacityBytes,
-    backup_type: plan.type,
-    reason: plan.reason,
+    backup_type: parent ? 'incremental' : 'full',
+    reason: full?.reason ?? plan.reason,
     image: layout.imagePath,
     image_format: 'qcow2',
     stored_bytes: blocks * 512,
     hashes: layout.hashesPath,
-    parent:
-      plan.type === 'incremental'
-        ? { backup_id: plan.parent.restorePointId, image: plan.parent.imagePath }
-        : null,
+    parent: parent ? { backup_id: parent.restorePointId, image: parent.imagePath } : null,
     change_id: changeId ?? null,
     extent_source: extentSource,
     bytes_read: bytesRead,
     bytes_written: bytesWritten,
     bytes_zeroed: bytesZeroed,
+    ...(parent ? { audited_blocks: audited.length } : {}),
   };
 }

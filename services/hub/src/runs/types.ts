@@ -18,7 +18,7 @@ export interface BackupRequest {
   readonly requestedBy: string;
 }
 
-/** What a backup would do: the answer to a dry run, and the first step of every run. */
+/** What a backup would do: the first step of every run. */
 export interface BackupPlan {
   readonly contextId: string;
   readonly vmName: string;
@@ -32,6 +32,21 @@ export interface BackupPlan {
   readonly ports: number;
   /** Free in the repository now. */
   readonly availableBytes: number;
+}
+
+/** A plan that nobody carries out, with what it would mean for everything else. */
+export interface BackupPreview extends BackupPlan {
+  /** NBD ports that nobody uses now. */
+  readonly portsFree: number;
+  /** What the repository would take up if all that is expected has to be stored. */
+  readonly spaceNeededBytes: number;
+  /** What the retention policy in force would do once the new point is there. */
+  readonly retention: {
+    /** Ids of restore points, oldest first. */
+    readonly remove: readonly string[];
+    /** What merging them into the points that stay would copy, at most. */
+    readonly mergeBytes: number;
+  };
 }
 
 /** How far something is. Rates are those of the last seconds; secondsLeft is undefined while nothing moves. */
@@ -54,7 +69,13 @@ export type BackupEvent = { readonly sequence: number; readonly at: Date } & Bac
 
 export type BackupHappening =
   | { readonly type: 'state'; readonly state: BackupState; readonly error?: StoredError }
-  | { readonly type: 'disk'; readonly diskKey: number; readonly status: BackupDiskState }
+  | {
+      readonly type: 'disk';
+      readonly diskKey: number;
+      readonly status: BackupDiskState;
+      /** Set when an incremental turned out to be impossible. */
+      readonly full?: { readonly reason: string; readonly detail: string };
+    }
   | { readonly type: 'snapshot_created'; readonly moref: string; readonly quiesced: boolean }
   | { readonly type: 'snapshot_removed'; readonly moref: string }
   | { readonly type: 'progress'; readonly progress: BackupProgress }
@@ -115,7 +136,7 @@ export interface BackupRuns extends AsyncDisposable {
    */
   start(request: BackupRequest): Promise<BackupRecord>;
   /** The same decisions with nothing done but asking the node which disks the VM has. @throws as {@link start} */
-  plan(request: BackupRequest): Promise<BackupPlan>;
+  plan(request: BackupRequest): Promise<BackupPreview>;
   /**
    * Asks a backup to stop and answers at once; it ends as `cancelled` when everything is released. One that has ended
    * stays as it is. @throws `job_not_found`

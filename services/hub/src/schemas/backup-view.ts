@@ -2,7 +2,7 @@ import type { BackupDiskRecord, BackupRecord, StoredError, StoredWarning } from 
 import { PLAN_REASONS } from '@sendense/core';
 import { formatNbdTargets } from '@sendense/nbd';
 import type { Static } from 'typebox';
-import type { BackupEvent, BackupPlan as Plan, BackupProgress, QueuedBackup } from '../runs/index.js';
+import type { BackupEvent, BackupPreview, BackupProgress, QueuedBackup } from '../runs/index.js';
 import type { Backup, BackupPlan, Progress } from './backup.js';
 import { iso } from './fields.js';
 
@@ -54,27 +54,27 @@ export function backupView(record: BackupRecord, live: LiveBackup): Static<typeo
   };
 }
 
-export function planView(plan: Plan): Static<typeof BackupPlan> {
+export function planView(plan: BackupPreview): Static<typeof BackupPlan> {
   return {
     dry_run: true,
     context_id: plan.contextId,
     vm_name: plan.vmName,
     repository_id: plan.repositoryId,
     backup_type: plan.type,
-    disk_results: plan.disks.map((disk) => ({
-      disk_id: `${plan.contextId}-disk${disk.number}`,
+    disks: plan.disks.map((disk) => ({
+      disk_id: disk.diskId,
       disk_key: disk.key,
       disk_number: disk.number,
       label: disk.label,
       capacity_bytes: disk.capacityBytes,
       backup_type: disk.type,
       reason: disk.reason,
-      reason_detail: reasonInWords(disk.reason),
+      reason_text: reasonInWords(disk.reason),
       expected_bytes: disk.expectedBytes,
-      status: 'planned',
+      parent_point_id: disk.type === 'incremental' ? disk.parent.restorePointId : null,
     })),
     skipped_disks: plan.skippedDisks.map((disk) => ({
-      disk_id: `${plan.contextId}-disk${disk.number}`,
+      disk_id: disk.diskId,
       disk_key: disk.key,
       disk_number: disk.number,
       label: disk.label,
@@ -82,8 +82,11 @@ export function planView(plan: Plan): Static<typeof BackupPlan> {
       reason: disk.reason,
     })),
     expected_bytes: plan.expectedBytes,
+    ports_needed: plan.ports,
+    ports_free: plan.portsFree,
+    space_needed_bytes: plan.spaceNeededBytes,
     available_bytes: plan.availableBytes,
-    ports: plan.ports,
+    retention: { remove: [...plan.retention.remove], merge_bytes: plan.retention.mergeBytes },
   };
 }
 
@@ -97,7 +100,7 @@ function happeningView(event: BackupEvent): Record<string, unknown> {
     case 'state':
       return { state: event.state, error: event.error ? errorView(event.error) : null };
     case 'disk':
-      return { disk_key: event.diskKey, status: event.status };
+      return { disk_key: event.diskKey, status: event.status, ...(event.full ? fullView(event.full) : {}) };
     case 'snapshot_created':
       return { moref: event.moref, quiesced: event.quiesced };
     case 'snapshot_removed':
@@ -107,6 +110,11 @@ function happeningView(event: BackupEvent): Record<string, unknown> {
     default:
       return errorView(event.warning);
   }
+}
+
+/** A disk that was planned as an incremental, and what it is now. */
+function fullView({ reason, detail }: { readonly reason: string; readonly detail: string }) {
+  return { backup_type: 'full', reason, reason_detail: detail || reasonInWords(reason) };
 }
 
 function diskFields(disk: BackupDiskRecord) {
@@ -124,11 +132,12 @@ function diskResult(disk: BackupDiskRecord): Static<typeof Backup>['disk_results
     ...diskFields(disk),
     backup_type: disk.backupType,
     reason: disk.reason,
-    reason_detail: reasonInWords(disk.reason),
+    reason_detail: disk.reasonDetail ?? reasonInWords(disk.reason),
     nbd_port: 'nbdPort' in disk ? (disk.nbdPort ?? null) : null,
     nbd_export_name: 'nbdExportName' in disk ? (disk.nbdExportName ?? null) : null,
     qcow2_path: 'qcow2Path' in disk ? (disk.qcow2Path ?? null) : null,
     qemu_nbd_pid: 'qemuNbdPid' in disk ? (disk.qemuNbdPid ?? null) : null,
+    audited_blocks: disk.auditedBlocks ?? null,
     status: disk.status,
     error: disk.status === 'failed' ? errorView(disk.error) : null,
   };

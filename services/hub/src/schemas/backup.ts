@@ -65,6 +65,12 @@ const DiskResult = Type.Object({
     Type.String({ description: '`.partial` is appended to its name until the backup is sealed' }),
   ),
   qemu_nbd_pid: Nullable(Type.Integer()),
+  audited_blocks: Nullable(
+    Type.Integer({
+      description:
+        'of 64 KiB: looked at and found unchanged, as changed block tracking says; null before that, and for a full',
+    }),
+  ),
   status: DiskStatus,
   error: Nullable(ErrorView),
 });
@@ -131,20 +137,32 @@ export const BackupPlan = Type.Object(
     context_id: Type.String(),
     vm_name: Type.String(),
     repository_id: Type.String(),
-    backup_type: BackupType,
-    disk_results: Type.Array(
+    backup_type: Type.Enum(['full', 'incremental'], { description: 'what was asked for' }),
+    disks: Type.Array(
       Type.Object({
         ...disk,
         backup_type: BackupType,
-        ...reason,
-        expected_bytes: Bytes('what will probably be read'),
-        status: Type.Literal('planned'),
+        reason: reason.reason,
+        reason_text: Type.String({ description: 'the same in words' }),
+        expected_bytes: Bytes('what will probably be read: as much as last time, at most the capacity'),
+        parent_point_id: Nullable(Type.String({ description: 'whose image it would build on' })),
       }),
     ),
     skipped_disks: Type.Array(SkippedDisk),
     expected_bytes: Bytes('what will probably be read, of all disks'),
+    ports_needed: Type.Integer({ description: 'NBD ports: one a disk' }),
+    ports_free: Type.Integer({
+      description: 'NBD ports that nobody uses now; when they are too few it queues',
+    }),
+    space_needed_bytes: Bytes('what the repository would take up, if all that is expected has to be stored'),
     available_bytes: Bytes('free in the repository now'),
-    ports: Type.Integer({ description: 'NBD ports that it needs' }),
+    retention: Type.Object(
+      {
+        remove: Type.Array(Type.String(), { description: 'restore points that would be removed afterwards' }),
+        merge_bytes: Bytes('what merging their data into the points that stay copies at most'),
+      },
+      { description: 'by the policy in force, once the new point is there' },
+    ),
   },
   { title: 'BackupPlan', description: 'what a backup would do; nothing was started' },
 );

@@ -61,6 +61,13 @@ export const ProtectedVm = Type.Object(
         unsupported_reason: UnsupportedReason,
       }),
     ),
+    change_tracking: Type.Object(
+      {
+        state: Type.Enum(['enabled', 'unavailable', 'unknown']),
+        detail: Type.String({ description: 'what was found or done, in words' }),
+      },
+      { description: 'changed block tracking, without which every backup is a full, as it was last seen' },
+    ),
     created_at: Time('when it was put under protection'),
     updated_at: Time('when its inventory was last taken over'),
   },
@@ -135,6 +142,7 @@ export function protectedVmView(vm: VmRecord): Static<typeof ProtectedVm> {
       datastore: disk.datastore,
       unsupported_reason: disk.unsupportedReason ?? null,
     })),
+    change_tracking: { ...vm.changeTracking },
     created_at: vm.createdAt.toISOString(),
     updated_at: vm.updatedAt.toISOString(),
   };

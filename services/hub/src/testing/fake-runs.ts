@@ -3,7 +3,7 @@ import { SendenseError } from '@sendense/core';
 import { EventLog } from '../runs/events.js';
 import type {
   BackupHappening,
-  BackupPlan,
+  BackupPreview,
   BackupProgress,
   BackupRequest,
   BackupRuns,
@@ -67,7 +67,7 @@ export class FakeRuns implements BackupRuns {
     return catalog.backups.get(id);
   }
 
-  async plan(request: BackupRequest): Promise<BackupPlan> {
+  async plan(request: BackupRequest): Promise<BackupPreview> {
     const vm = await this.#needs.catalog.vms.get(request.contextId);
     return {
       contextId: vm.contextId,
@@ -91,6 +91,9 @@ export class FakeRuns implements BackupRuns {
       expectedBytes: 5,
       ports: vm.disks.length,
       availableBytes: 7,
+      portsFree: 3,
+      spaceNeededBytes: 6,
+      retention: { remove: ['backup-of-long-ago'], mergeBytes: 4 },
     };
   }
 

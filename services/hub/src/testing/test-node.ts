@@ -4,6 +4,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import {
   NodeServiceService,
   toStatus,
+  type ChangeTracking,
   type CheckVCenterResponse,
   type NodeServiceServer,
   type VCenterConnection,
@@ -25,6 +26,8 @@ export class TestNode implements AsyncDisposable {
   readonly key = generateEd25519Key();
   readonly asked: VCenterConnection[] = [];
   vms: VirtualMachine[] = [];
+  /** The answer about any VM. */
+  changeTracking: ChangeTracking | SendenseError = { enabled: true, outcome: 'already_enabled' };
   #client: TunnelClient | undefined;
 
   private constructor(
@@ -99,6 +102,10 @@ export class TestNode implements AsyncDisposable {
         } catch (error) {
           callback(toStatus(error));
         }
+      },
+      enableChangeTracking: (_call, callback) => {
+        if (this.changeTracking instanceof SendenseError) callback(toStatus(this.changeTracking));
+        else callback(null, { changeTracking: this.changeTracking });
       },
       listVirtualMachines: ({ request }, callback) => {
         const virtualMachines = this.vms.filter(({ moref }) => !request.moref || moref === request.moref);

@@ -2,6 +2,7 @@ import type { Catalog, VcenterRecord, VmRecord } from '@sendense/catalog';
 import type { CheckVCenterResponse, VirtualMachine } from '@sendense/contracts';
 import { SendenseError } from '@sendense/core';
 import type { NodeAccess } from '../runs/index.js';
+import { foundTracking, unknownTracking } from './change-tracking.js';
 import { toDiscoveredVm } from './discovered-vm.js';
 
 export interface NewVcenter {
@@ -57,7 +58,8 @@ export class Vcenters {
   }
 
   /**
-   * Puts one VM under protection.
+   * Puts one VM under protection, and changed block tracking on, so that its second backup can be an incremental. A VM
+   * that cannot have it is protected all the same; the record says why.
    *
    * @throws `vm_not_found`, `conflict` when several have the name, `already_exists` when it is protected already
    */
@@ -80,7 +82,19 @@ export class Vcenters {
         `vCenter ${id} has ${matching.length} VMs named '${shown}' (${matching.map(({ moref }) => moref).join(', ')}): name the one by its moref`,
         { context: { vcenter_id: id } },
       );
-    return this.catalog.vms.protect(id, toDiscoveredVm(vm));
+    const record = await this.catalog.vms.protect(id, toDiscoveredVm(vm));
+    await this.#track(id, record);
+    return this.catalog.vms.get(record.contextId);
+  }
+
+  async #track(id: string, { contextId, moref, instanceUuid, name }: VmRecord): Promise<void> {
+    const { nodeName, endpoint, username, password, thumbprint } = await this.catalog.vcenters.connection(id);
+    const vcenter = { endpoint, username, password, thumbprint };
+    const found = await this.nodes
+      .client(nodeName)
+      .enableChangeTracking(vcenter, { moref, instanceUuid, name })
+      .then(foundTracking, unknownTracking);
+    if (found) await this.catalog.vms.recordChangeTracking(contextId, found);
   }
 
   async #list(id: string, moref?: string): Promise<VirtualMachine[]> {

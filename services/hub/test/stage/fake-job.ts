@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { toErrorDetail, type DiskTarget, type JobEvent, type RunBackupRequest } from '@sendense/contracts';
+import {
+  DiskBackupType,
+  toErrorDetail,
+  type DiskTarget,
+  type JobEvent,
+  type RunBackupRequest,
+} from '@sendense/contracts';
 import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import { BlockHashWriter, HASH_BLOCK_BYTES, hashBlock, NbdClient } from '@sendense/nbd';
 import { OwnedStack, silentLogger } from '@sendense/runtime';
@@ -146,27 +152,38 @@ export class FakeJob {
   }
 
   async #copy(target: DiskTarget, client: NbdClient | undefined, signal: AbortSignal): Promise<void> {
-    const disk = this.vm.disk(target.diskKey);
+    const { vm, script } = this;
+    const disk = vm.disk(target.diskKey);
     if (!client) throw new Error('no connection');
     if (disk.backingUuid !== target.backingUuid || disk.sizeBytes !== Number(target.capacityBytes))
       throw new SendenseError('disk_set_changed', `disk ${disk.key} is another one now`, { retryable: true });
-    const bytesTotal = BigInt(disk.sizeBytes);
-    const extentSource = target.previousChangeId === '' ? 'allocated_areas' : 'changed_areas';
+    const incremental = target.type === DiskBackupType.DISK_BACKUP_TYPE_INCREMENTAL;
+    const fullReason = incremental ? (vm.fullReasons.get(disk.key) ?? '') : '';
+    const changed = incremental && fullReason === '' ? disk.changedSince(target.previousChangeId) : undefined;
+    const pieces = changed?.map((block) => piece(disk, block, HASH_BLOCK_BYTES)) ?? wholeDisk(disk);
+    const bytesTotal = BigInt(pieces.reduce((sum, { bytes }) => sum + bytes.length, 0));
+    if (fullReason !== '')
+      this.#emit({ $case: 'warning', value: { code: fullReason, message: 'read in full', context: {} } });
     this.#emit({
       $case: 'diskStarted',
-      value: { diskKey: disk.key, bytesTotal, extentSource, extentCount: 1n, fullReason: '', fullDetail: '' },
+      value: {
+        ...{ diskKey: disk.key, bytesTotal, extentCount: BigInt(pieces.length) },
+        extentSource: changed ? 'changed_areas' : 'allocated_areas',
+        ...{ fullReason, fullDetail: fullReason === '' ? '' : `vCenter said ${fullReason}` },
+      },
     });
-    for (let offset = 0; offset < disk.sizeBytes; offset += PIECE_BYTES) {
+    let bytesDone = 0n;
+    for (const { offset, bytes } of pieces) {
       throwIfAborted(signal);
-      const piece = disk.content.subarray(offset, offset + PIECE_BYTES);
-      if (piece.every((byte) => byte === 0)) await client.writeZeroes(offset, piece.length);
-      else await client.write(offset, piece);
-      const bytesDone = BigInt(offset + piece.length);
+      if (bytes.some((byte) => byte !== 0)) await client.write(offset, bytes);
+      // Written as if there were no backing file: the hub has to cut that off.
+      else if (fullReason === '') await client.writeZeroes(offset, bytes.length);
+      bytesDone += BigInt(bytes.length);
       this.#emit({ $case: 'progress', value: { disks: [{ diskKey: disk.key, bytesDone, bytesTotal }] } });
-      await this.script.at('copying', signal);
+      await script.at('copying', signal);
     }
     await client.flush();
-    const hashedBlocks = await this.#hash(disk);
+    const hashedBlocks = await this.#hash(disk, changed ?? blocksOf(disk));
     this.#emit({
       $case: 'diskFinished',
       value: {
@@ -176,24 +193,49 @@ export class FakeJob {
         bytesZeroed: 0n,
         hashedBlocks: BigInt(hashedBlocks),
         durationMs: 1n,
-        auditedBlocks: [],
+        auditedBlocks: changed ? audited(disk, target, changed) : [],
       },
     });
   }
 
-  async #hash(disk: FakeDisk): Promise<number> {
+  async #hash(disk: FakeDisk, blocks: readonly number[]): Promise<number> {
     await using writer = await BlockHashWriter.create(this.hashesPath(disk.key), {
       sizeBytes: disk.sizeBytes,
     });
-    const count = Math.ceil(disk.sizeBytes / HASH_BLOCK_BYTES);
-    for (let block = 0; block < count; block++) {
-      const bytes = disk.content.subarray(block * HASH_BLOCK_BYTES, (block + 1) * HASH_BLOCK_BYTES);
-      if (bytes.every((byte) => byte === 0)) writer.append({ kind: 'zero', firstBlock: block, count: 1 });
-      else writer.append({ kind: 'data', firstBlock: block, count: 1, hashes: hashBlock(bytes) });
+    for (const block of blocks) {
+      const hash = hashOf(disk, block);
+      if (hash.length === 0) writer.append({ kind: 'zero', firstBlock: block, count: 1 });
+      else writer.append({ kind: 'data', firstBlock: block, count: 1, hashes: hash });
     }
     await writer.finish();
-    return count;
+    return blocks.length;
   }
+}
+
+function wholeDisk(disk: FakeDisk) {
+  return Array.from({ length: Math.ceil(disk.sizeBytes / PIECE_BYTES) }, (_, index) =>
+    piece(disk, index, PIECE_BYTES),
+  );
+}
+
+function piece({ content }: FakeDisk, index: number, length: number) {
+  return { offset: index * length, bytes: content.subarray(index * length, (index + 1) * length) };
+}
+
+function blocksOf({ sizeBytes }: FakeDisk): number[] {
+  return Array.from({ length: Math.ceil(sizeBytes / HASH_BLOCK_BYTES) }, (_, block) => block);
+}
+
+/** Empty for zeros. */
+function hashOf(disk: FakeDisk, block: number): Buffer {
+  const { bytes } = piece(disk, block, HASH_BLOCK_BYTES);
+  return bytes.some((byte) => byte !== 0) ? hashBlock(bytes) : Buffer.alloc(0);
+}
+
+function audited(disk: FakeDisk, { auditBlocks }: DiskTarget, changed: readonly number[]) {
+  return auditBlocks
+    .filter((block) => !changed.includes(Number(block)))
+    .map((block) => ({ block, hash: hashOf(disk, Number(block)) }));
 }
 
 function connect(target: DiskTarget): Promise<NbdClient> {

@@ -14,6 +14,8 @@ export class FakeDisk {
   readonly content: Buffer;
   readonly unsupportedReason: string;
   changeNumber = 1;
+  /** Blocks of 64 KiB that changed, each with the changeNumber that it brought. */
+  readonly #changes: { readonly number: number; readonly block: number }[] = [];
 
   constructor(spec: FakeDiskSpec) {
     this.key = spec.key;
@@ -27,12 +29,37 @@ export class FakeDisk {
 
   /** Incompressible bytes, the same for the same seed. */
   fill(offset: number, length: number, seed = 'seed'): void {
+    this.fillUntold(offset, length, seed);
+    this.#tell(offset, length);
+  }
+
+  zero(offset: number, length: number): void {
+    this.content.fill(0, offset, offset + length);
+    this.#tell(offset, length);
+  }
+
+  /** A change that changed block tracking misses. */
+  fillUntold(offset: number, length: number, seed = 'untold'): void {
     const key = createHash('sha256').update(`${seed} ${offset}`).digest();
     const cipher = createCipheriv('aes-256-ctr', key, Buffer.alloc(16));
     cipher.update(Buffer.alloc(length)).copy(this.content, offset);
-    this.changeNumber++;
+  }
+
+  /** The changed blocks since a snapshot of that changeId, ascending. */
+  changedSince(changeId: string): number[] {
+    const since = Number(changeId.split('/')[1]);
+    const changed = this.#changes.filter(({ number }) => number > since).map(({ block }) => block);
+    return [...new Set(changed)].toSorted((a, b) => a - b);
+  }
+
+  #tell(offset: number, length: number): void {
+    const number = ++this.changeNumber;
+    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
+      this.#changes.push({ number, block });
   }
 }
+
+const BLOCK_BYTES = 64 << 10;
 
 /** A VM whose snapshots are only counted. */
 export class FakeVm {
@@ -44,6 +71,8 @@ export class FakeVm {
   quiesces = true;
   foreignSnapshots = 0;
   changeTracking = 'already_enabled';
+  /** Why the changed areas of a disk cannot be used, by its key. */
+  readonly fullReasons = new Map<number, string>();
   disks: FakeDisk[];
 
   constructor(

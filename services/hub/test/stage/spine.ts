@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { openCatalog, type BackupRecord, type Catalog } from '@sendense/catalog';
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
+import { ChainLocks } from '../../src/chains/locks.js';
 import { NodeConnections } from '../../src/node-client.js';
 import { Repositories } from '../../src/repositories/repositories.js';
 import {
@@ -36,6 +37,7 @@ export interface SpineOptions {
   readonly timing?: Partial<RunTiming>;
   readonly qemuNbd?: string;
   readonly qemuImg?: string;
+  readonly cbtAuditBlocks?: number;
   readonly log?: Logger;
 }
 
@@ -56,6 +58,7 @@ export class Spine implements AsyncDisposable {
     readonly ports: PortRange,
     readonly catalog: Catalog,
     readonly repositories: Repositories,
+    readonly locks: ChainLocks,
     readonly runs: BackupRuns,
     private readonly owned: OwnedStack,
   ) {}
@@ -74,12 +77,14 @@ export class Spine implements AsyncDisposable {
       'node connections',
       new NodeConnections({ isConnected: () => node.connected, socketPath: () => node.socketPath }),
     );
+    const locks = new ChainLocks({ catalog, log });
     const ports = options.ports ?? (await freePortRange(10));
     const runs = owned.use(
       'runs',
       await createBackupRuns({
         catalog,
         repositories,
+        locks,
         nodes: {
           isConnected: () => node.connected,
           client: (name) => connections.client(name),
@@ -91,6 +96,7 @@ export class Spine implements AsyncDisposable {
           qemuNbd: options.qemuNbd ?? 'qemu-nbd',
           qemuImg: options.qemuImg ?? 'qemu-img',
           rateLimitBytesPerSecond: 0,
+          cbtAuditBlocks: options.cbtAuditBlocks ?? 64,
         },
         owner: ownerOf(folder),
         engine: 'test 0 (abc)',
@@ -99,7 +105,7 @@ export class Spine implements AsyncDisposable {
         timing: { ...FAST, answerMs: 15_000, ...options.timing },
       }),
     );
-    const spine = new Spine(folder, ports, catalog, repositories, runs, owned.move());
+    const spine = new Spine(folder, ports, catalog, repositories, locks, runs, owned.move());
     if ((await catalog.nodes.list()).length === 0) await spine.#enrol(node, options.repositoryPath);
     return spine;
   }
@@ -176,6 +182,7 @@ export class Spine implements AsyncDisposable {
       partialFiles: files(path).filter((name) => name.includes('.partial')),
       snapshots: node.snapshotsLeft,
       cleanups: (await this.catalog.cleanups.list()).map(({ what }) => what),
+      locks: (await this.catalog.chainLocks.list()).map(({ holderId }) => holderId),
     };
   }
 
@@ -198,6 +205,7 @@ export const NOTHING_LEFT = {
   partialFiles: [],
   snapshots: 0,
   cleanups: [],
+  locks: [],
 };
 
 export function ownerOf(folder: string): string {
