@@ -11,6 +11,7 @@ import { keyFingerprint, startTunnelServer, type TunnelServer } from '@sendense/
 import { openListener, type ApiListener } from './api/listener.js';
 import { buildApi } from './api/server.js';
 import { AuditTrail } from './audit-trail.js';
+import { ChainLocks } from './chains/locks.js';
 import { ownerMark, type HubConfig } from './config.js';
 import type { HubContext } from './context.js';
 import { ownDirectory } from './directories.js';
@@ -21,6 +22,7 @@ import { HubTunnelPolicy } from './policy.js';
 import { naming } from './port-holder.js';
 import { Repositories } from './repositories/repositories.js';
 import { createBackupRuns, type BackupRuns, type BackupRunsDependencies } from './runs/index.js';
+import { startTasks } from './tasks/start-tasks.js';
 import { Vcenters } from './vcenters/vcenters.js';
 
 /** A running hub. Disposing it stops it in order: no new requests, the runs, the tunnel, the catalogue, the lock. */
@@ -74,18 +76,22 @@ export async function createHub(
     ownDirectories: [dataDirectory, config.runtimeDirectory],
     log,
   });
+  const locks = new ChainLocks({ catalog, log });
+  const owner = ownerMark(dataDirectory);
   const { runs, tunnel } = await startDataPlane({
     createRuns,
     config,
-    owner: ownerMark(dataDirectory),
+    owner,
     hostKeyPem,
     acquired,
     catalog,
     audit,
     nodes,
     repositories,
+    locks,
     log,
   });
+  const tasks = await startTasks({ config, catalog, locks, audit, repositories, owner, log }, acquired);
   const context: HubContext = {
     config,
     log,
@@ -93,6 +99,8 @@ export async function createHub(
     repositories,
     nodes,
     runs,
+    tasks,
+    locks,
     tunnel,
     audit,
     metrics,
@@ -130,6 +138,7 @@ interface DataPlaneOptions extends Required<HubParts> {
   readonly audit: AuditTrail;
   readonly nodes: Nodes;
   readonly repositories: Repositories;
+  readonly locks: ChainLocks;
   readonly log: Logger;
 }
 
@@ -140,10 +149,10 @@ interface DataPlaneOptions extends Required<HubParts> {
 async function startDataPlane(
   options: DataPlaneOptions,
 ): Promise<{ readonly runs: BackupRuns; readonly tunnel: TunnelServer }> {
-  const { createRuns, config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, log } =
+  const { createRuns, config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, locks, log } =
     options;
   const engine = `${buildInfo.version} (${buildInfo.commit})`;
-  const runs = await createRuns({ catalog, nodes, repositories, config, owner, engine, log });
+  const runs = await createRuns({ catalog, nodes, repositories, locks, config, owner, engine, log });
   let stopped: Promise<void> | undefined;
   const stopRuns = () => (stopped ??= Promise.resolve(runs[Symbol.asyncDispose]()));
   acquired.defer('backup runs', stopRuns);

@@ -26,6 +26,7 @@ export class Metrics implements Disposable {
     registers: [this.#registry],
   });
   readonly #backups = this.#gauge('sendense_backups', 'backups by state', 'state');
+  readonly #tasks = this.#gauge('sendense_tasks', 'tasks by kind and state', 'kind', 'state');
   readonly #queue = this.#gauge('sendense_backup_queue_length', 'backups that wait for their turn');
   readonly #ports = this.#gauge('sendense_nbd_ports', 'NBD ports by state', 'state');
   readonly #bytesDone = this.#gauge('sendense_backup_bytes_done', 'bytes done by the running backups');
@@ -114,6 +115,9 @@ export class Metrics implements Disposable {
   async #takeCatalog({ catalog }: Measured): Promise<void> {
     const counts = await catalog.backups.countByState();
     for (const [state, count] of Object.entries(counts)) this.#backups.set({ state }, count);
+    this.#tasks.reset();
+    for (const { kind, state, count } of await catalog.tasks.countByKindAndState())
+      this.#tasks.set({ kind, state }, count);
     this.#cleanups.set((await catalog.cleanups.list()).length);
   }
 

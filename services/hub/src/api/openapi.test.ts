@@ -54,6 +54,12 @@ const ROUTES = [
   'GET /api/v1/backups/{id}/events',
   'GET /api/v1/restore-points',
   'GET /api/v1/restore-points/{id}',
+  'DELETE /api/v1/restore-points/{id}',
+  'PUT /api/v1/restore-points/{id}/hold',
+  'DELETE /api/v1/restore-points/{id}/hold',
+  'GET /api/v1/tasks',
+  'GET /api/v1/tasks/{id}',
+  'POST /api/v1/tasks/{id}/cancel',
   'GET /api/v1/audit-events',
 ];
 

@@ -23,6 +23,7 @@ export function openApiDocument(version: string): FastifyDynamicSwaggerOptions {
         { name: 'vms', description: 'protected virtual machines' },
         { name: 'backups', description: 'runs' },
         { name: 'restore points', description: 'what can be restored' },
+        { name: 'tasks', description: 'long work on restore points and repositories' },
         { name: 'audit', description: 'who did what' },
       ],
       components: {

@@ -13,6 +13,7 @@ import { nodeRoutes } from '../routes/nodes.js';
 import { repositoryRoutes } from '../routes/repositories.js';
 import { restorePointRoutes } from '../routes/restore-points.js';
 import { systemRoutes } from '../routes/system.js';
+import { taskRoutes } from '../routes/tasks.js';
 import { vcenterRoutes } from '../routes/vcenters.js';
 import { vmRoutes } from '../routes/vms.js';
 import { addAudit } from './audit-calls.js';
@@ -51,6 +52,7 @@ export async function buildApi(hub: HubContext): Promise<{ readonly app: Api; re
     backupRoutes(api, hub);
     backupEventRoutes(api, hub);
     restorePointRoutes(api, hub);
+    taskRoutes(api, hub);
     auditEventRoutes(api, hub);
   });
   await app.ready();

@@ -1,18 +1,32 @@
+import type { TaskRecord } from '@sendense/catalog';
 import { answers, security } from '../api/openapi.js';
 import type { Api } from '../api/server.js';
+import { requireRemovable } from '../chains/remove-inspect.js';
+import { removalRequest } from '../chains/remove-task.js';
 import type { HubContext } from '../context.js';
 import { Exactly, Id } from '../schemas/fields.js';
 import { given } from '../schemas/given.js';
 import {
+  Hold,
   RestorePoint,
   RestorePointPage,
   RestorePointsQuery,
   restorePointView,
 } from '../schemas/restore-point.js';
+import { Task } from '../schemas/task.js';
+import { shownTask } from './tasks.js';
 
 const tags = ['restore points'];
 
-export function restorePointRoutes(app: Api, { catalog }: HubContext): void {
+const ById = Exactly({ id: Id('`restore_point_id`') });
+
+export function restorePointRoutes(app: Api, hub: HubContext): void {
+  readRoutes(app, hub);
+  removeRoute(app, hub);
+  holdRoutes(app, hub);
+}
+
+function readRoutes(app: Api, { catalog }: HubContext): void {
   app.get(
     '/api/v1/restore-points',
     {
@@ -42,10 +56,77 @@ export function restorePointRoutes(app: Api, { catalog }: HubContext): void {
         tags,
         summary: 'One restore point with its disks',
         security,
-        params: Exactly({ id: Id('`restore_point_id`') }),
+        params: ById,
         response: answers({ 200: RestorePoint }),
       },
     },
     async ({ params }) => restorePointView(await catalog.restorePoints.get(params.id)),
+  );
+}
+
+function removeRoute(app: Api, hub: HubContext): void {
+  app.delete(
+    '/api/v1/restore-points/:id',
+    {
+      config: { access: 'admin', action: 'restore_point.remove' },
+      schema: {
+        tags,
+        summary: 'Remove a restore point; later ones take over what they need of it',
+        description:
+          'Any point of a chain may be removed: the points on it show what they showed before. The answer is the task that does it; while one is under way, that one. Refused at once: `restore_point_held`; `restore_point_suspect` when it or a point that stands on it is suspect, because its data would be merged (a point that nothing stands on can always be removed).',
+        security,
+        params: ById,
+        response: answers({ 202: Task }),
+      },
+    },
+    async (request, reply) => {
+      const task = await startRemoval(hub, request.params.id, `token:${request.caller?.id ?? 'unknown'}`);
+      return reply.status(202).header('location', `/api/v1/tasks/${task.id}`).send(shownTask(hub, task));
+    },
+  );
+}
+
+/** What would be refused anyhow is refused before it is queued. */
+async function startRemoval(hub: HubContext, pointId: string, requestedBy: string): Promise<TaskRecord> {
+  const { restorePoints, tasks } = hub.catalog;
+  const point = await restorePoints.get(pointId);
+  const underWay = (await tasks.unfinished()).find(
+    ({ kind, subject }) => kind === 'remove' && subject.id === pointId,
+  );
+  if (underWay) return underWay;
+  if (point.state === 'sealed') await requireRemovable(point, hub.catalog);
+  return hub.tasks.start(removalRequest(point, requestedBy));
+}
+
+function holdRoutes(app: Api, { catalog }: HubContext): void {
+  app.put(
+    '/api/v1/restore-points/:id/hold',
+    {
+      config: { access: 'operator', action: 'restore_point.hold' },
+      schema: {
+        tags,
+        summary: 'Keep a restore point, whatever retention says and whoever asks',
+        security,
+        params: ById,
+        body: Hold,
+        response: answers({ 200: RestorePoint }),
+      },
+    },
+    async ({ params, body }) => restorePointView(await catalog.restorePoints.hold(params.id, body.reason)),
+  );
+
+  app.delete(
+    '/api/v1/restore-points/:id/hold',
+    {
+      config: { access: 'admin', action: 'restore_point.release' },
+      schema: {
+        tags,
+        summary: 'End the hold of a restore point',
+        security,
+        params: ById,
+        response: answers({ 200: RestorePoint }),
+      },
+    },
+    async ({ params }) => restorePointView(await catalog.restorePoints.release(params.id)),
   );
 }

@@ -1,6 +1,7 @@
 import type { RestorePointRecord } from '@sendense/catalog';
 import { Type, type Static } from 'typebox';
-import { Bytes, Exactly, Id, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
+import { textFormat } from '../api/validation.js';
+import { Bytes, Exactly, Id, iso, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
 
 const BackupType = Type.Enum(['full', 'incremental']);
 
@@ -19,6 +20,21 @@ export const RestorePoint = Type.Object(
     quiesced: Type.Boolean(),
     manifest_path: Type.String({ description: "relative to the repository's path" }),
     stored_bytes: Bytes('what its own images occupy, without those that they build on'),
+    state: Type.Enum(['sealed', 'removing'], {
+      description: '`removing`: its removal was decided, and it is no restore point any more',
+    }),
+    suspect: Type.Boolean({ description: 'its content is in doubt: restore from another one' }),
+    suspect_reason: Nullable(Type.String()),
+    verification: Nullable(
+      Type.Enum(['passed', 'failed'], { description: 'how the last verification ended' }),
+    ),
+    verified_at: Nullable(Time('of that verification')),
+    verified_full: Nullable(
+      Type.Boolean({ description: 'whether it read every block, or looked at the structure alone' }),
+    ),
+    verification_detail: Nullable(Type.String({ description: 'what it found' })),
+    held_at: Nullable(Time('since when nobody may remove it')),
+    hold_reason: Nullable(Type.String()),
     disks: Type.Array(
       Type.Object({
         disk_id: Type.String(),
@@ -45,6 +61,18 @@ export const RestorePointPage = Type.Object({
   next_cursor: NextCursor,
 });
 
+export const Hold = Exactly(
+  {
+    reason: Type.String({
+      minLength: 1,
+      maxLength: 1000,
+      ...textFormat,
+      description: 'for whoever wants to remove it',
+    }),
+  },
+  'Hold',
+);
+
 export const RestorePointsQuery = Exactly({
   ...pageQuery,
   vm_name: Type.Optional(Name('only those of VMs of exactly this name')),
@@ -65,6 +93,15 @@ export function restorePointView(record: RestorePointRecord): Static<typeof Rest
     quiesced: record.quiesced,
     manifest_path: record.manifestPath,
     stored_bytes: record.disks.reduce((sum, disk) => sum + disk.storedBytes, 0),
+    state: record.state,
+    suspect: record.suspect,
+    suspect_reason: record.suspectReason ?? null,
+    verification: record.verification ?? null,
+    verified_at: iso(record.verifiedAt),
+    verified_full: record.verifiedFull ?? null,
+    verification_detail: record.verificationDetail ?? null,
+    held_at: iso(record.heldAt),
+    hold_reason: record.holdReason ?? null,
     disks: record.disks.map((disk) => ({
       disk_id: disk.diskId,
       disk_key: disk.diskKey,

@@ -1,0 +1,38 @@
+import type { Catalog } from '@sendense/catalog';
+import { QemuImg } from '@sendense/qemu';
+import type { Logger, OwnedStack } from '@sendense/runtime';
+import type { AuditTrail } from '../audit-trail.js';
+import type { ChainLocks } from '../chains/locks.js';
+import { RemovalRecovery } from '../chains/recover-removals.js';
+import { removalTask } from '../chains/remove-task.js';
+import type { HubConfig } from '../config.js';
+import type { RepositoryAccess } from '../runs/index.js';
+import { TaskRunner } from './runner.js';
+import type { Tasks } from './types.js';
+
+export interface TasksDependencies {
+  readonly config: Pick<HubConfig, 'maxTasks' | 'qemuImg'>;
+  readonly catalog: Catalog;
+  readonly locks: ChainLocks;
+  readonly audit: AuditTrail;
+  readonly repositories: RepositoryAccess;
+  /** See ownerMark. */
+  readonly owner: string;
+  readonly log: Logger;
+}
+
+/** All kinds of tasks. Unfinished ones go on from here: call it when nothing of an earlier hub is left running. */
+export async function startTasks(dependencies: TasksDependencies, acquired: OwnedStack): Promise<Tasks> {
+  const { config, catalog, locks, audit, repositories, owner } = dependencies;
+  const log = dependencies.log.child({ part: 'tasks' });
+  const images = new QemuImg({ command: config.qemuImg, owner, log });
+  const tasks = acquired.use(
+    'tasks',
+    new TaskRunner({ catalog, locks, audit, log, maxTasks: config.maxTasks }),
+  );
+  tasks.register('remove', removalTask({ catalog, repositories, images }));
+  await tasks.begin();
+  const recovery = acquired.use('unfinished removals', new RemovalRecovery({ catalog, tasks, log }));
+  await recovery.start();
+  return tasks;
+}
