@@ -49,13 +49,15 @@ export interface ProtectedVm {
   readonly context_id: string;
   readonly vm_name: string;
   readonly moref: string;
-  readonly vcenter_id: string;
+  readonly vcenter_id?: string | null;
   readonly disks: readonly {
     readonly disk_key: number;
     readonly disk_number: number;
     readonly label: string;
     readonly capacity_bytes: number;
   }[];
+  /** VMware's changed block tracking: without it every backup is a full. */
+  readonly change_tracking?: { readonly state: string; readonly detail: string } | null;
 }
 
 export interface DiskResult {
@@ -66,6 +68,8 @@ export interface DiskResult {
   readonly capacity_bytes: number;
   readonly backup_type: string;
   readonly reason?: string | null;
+  /** The same in words. */
+  readonly reason_detail?: string | null;
   readonly nbd_port?: number | null;
   readonly nbd_export_name?: string | null;
   readonly qcow2_path?: string | null;
@@ -103,6 +107,103 @@ export interface Backup {
 
 export const FINAL_STATES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
 
+/** What a dry run answers. */
+export interface BackupPlan {
+  readonly vm_name: string;
+  readonly context_id: string;
+  readonly repository_id: string;
+  readonly backup_type: string;
+  readonly disks: readonly {
+    readonly disk_key: number;
+    readonly disk_number: number;
+    readonly label?: string | null;
+    readonly capacity_bytes: number;
+    readonly backup_type: string;
+    readonly reason: string;
+    readonly reason_text: string;
+    readonly expected_bytes: number;
+    readonly parent_point_id?: string | null;
+  }[];
+  readonly skipped_disks: readonly {
+    readonly disk_key: number;
+    readonly label?: string | null;
+    readonly reason: string;
+  }[];
+  readonly expected_bytes: number;
+  readonly ports_needed: number;
+  readonly ports_free: number;
+  readonly space_needed_bytes: number;
+  readonly available_bytes: number;
+  /** What the policy in force does once the new point is there. */
+  readonly retention: { readonly remove: readonly string[]; readonly merge_bytes: number };
+}
+
+/** Long work on a repository other than a backup. */
+export interface Task {
+  readonly task_id: string;
+  /** verify | remove | prune | rescan */
+  readonly kind: string;
+  readonly state: string;
+  readonly subject: { readonly type: string; readonly id: string };
+  readonly requested_by: string;
+  readonly created_at: string;
+  readonly started_at?: string | null;
+  readonly ended_at?: string | null;
+  readonly progress?: {
+    readonly bytes_done: number;
+    readonly bytes_total: number;
+    readonly percent?: number | null;
+  } | null;
+  /** What a queued one waits for. */
+  readonly queue?: { readonly position: number; readonly waiting_for: string } | null;
+  readonly cancel_reason?: string | null;
+  readonly error?: {
+    readonly code: string;
+    readonly message: string;
+    readonly context?: Readonly<Record<string, string>>;
+  } | null;
+  /** Depends on the kind. */
+  readonly result?: Readonly<Record<string, unknown>> | null;
+}
+
+/** How many points to keep, by each rule. */
+export interface RetentionPolicy {
+  readonly keep_last: number;
+  readonly daily: number;
+  readonly weekly: number;
+  readonly monthly: number;
+  readonly yearly: number;
+  readonly time_zone?: string | null;
+}
+
+export interface RetentionSetting {
+  readonly policy: RetentionPolicy | null;
+}
+
+export interface RetentionPreview {
+  readonly policy: RetentionPolicy | null;
+  /** vm | repository | none */
+  readonly policy_source: string;
+  /** Newest first. */
+  readonly points: readonly {
+    readonly restore_point_id: string;
+    readonly taken_at: string;
+    readonly backup_type: string;
+    readonly suspect?: boolean;
+    readonly action: string;
+    readonly reasons: readonly { readonly reason: string; readonly detail: string }[];
+    readonly removal?: {
+      readonly methods: readonly string[];
+      readonly bytes_to_copy: number;
+      readonly bytes_freed: number;
+      readonly fits: boolean;
+    } | null;
+  }[];
+  readonly remove_count: number;
+  readonly bytes_to_copy: number;
+  readonly bytes_freed: number;
+}
+
 export interface RestorePoint {
   readonly restore_point_id: string;
   readonly vm_name: string;
@@ -111,6 +212,19 @@ export interface RestorePoint {
   readonly taken_at: string;
   readonly sealed_at: string;
   readonly quiesced: boolean;
+  /** sealed | removing */
+  readonly state: string;
+  /** Its content is in doubt. */
+  readonly suspect: boolean;
+  readonly suspect_reason?: string | null;
+  /** The last one; `full` read every block. */
+  readonly verification?: {
+    readonly outcome: string;
+    readonly at: string;
+    readonly full: boolean;
+    readonly detail?: string | null;
+  } | null;
+  readonly hold?: { readonly at: string; readonly reason: string } | null;
   readonly manifest_path: string;
   readonly stored_bytes: number;
   readonly disks: readonly {

@@ -1,19 +1,16 @@
-import type { Backup, DiskResult } from './api-types.js';
-import { facts, formatBytes, formatDuration, progressBar, table, type Column } from './output.js';
-
-const PLAN_COLUMNS: readonly Column<DiskResult>[] = [
-  { title: 'DISK', value: (disk) => disk.disk_number, align: 'right' },
-  { title: 'KEY', value: (disk) => disk.disk_key, align: 'right' },
-  { title: 'CAPACITY', value: (disk) => formatBytes(disk.capacity_bytes), align: 'right' },
-  { title: 'TYPE', value: (disk) => disk.backup_type },
-];
+import type { Backup } from './api-types.js';
+import { facts, formatBytes, formatDuration, progressBar, table } from './output.js';
 
 /** A backup with its disks, warnings and error. */
 export function showBackup(backup: Backup, tty: boolean): string {
   const disks = table(
     backup.disk_results,
     [
-      ...PLAN_COLUMNS,
+      { title: 'DISK', value: (disk) => disk.disk_number, align: 'right' },
+      { title: 'KEY', value: (disk) => disk.disk_key, align: 'right' },
+      { title: 'CAPACITY', value: (disk) => formatBytes(disk.capacity_bytes), align: 'right' },
+      { title: 'TYPE', value: (disk) => disk.backup_type },
+      { title: 'REASON', value: (disk) => disk.reason },
       { title: 'PORT', value: (disk) => disk.nbd_port, align: 'right' },
       { title: 'PID', value: (disk) => disk.qemu_nbd_pid, align: 'right' },
       { title: 'STATUS', value: (disk) => disk.status },
@@ -33,17 +30,6 @@ export function showBackup(backup: Backup, tty: boolean): string {
     ['error', backup.error ? `${backup.error.message} [${backup.error.code}]` : undefined],
   ]);
   return [head, disks, notes(backup)].filter((part) => part !== '').join('\n\n');
-}
-
-/** What a dry run answered. */
-export function showPlan(plan: Backup, tty: boolean): string {
-  const columns = [...PLAN_COLUMNS, { title: 'REASON', value: (disk: DiskResult) => disk.reason }];
-  const parts = [
-    'Nothing was started. This would be done:',
-    table(plan.disk_results, columns, tty),
-    notes(plan),
-  ];
-  return parts.filter((part) => part !== '').join('\n\n');
 }
 
 /** Skipped disks and warnings, a line each. */

@@ -34,6 +34,10 @@ export class ApiClient {
     return this.request('POST', path, body);
   }
 
+  put<T>(path: string, body: unknown): Promise<T> {
+    return this.request('PUT', path, body);
+  }
+
   delete<T>(path: string): Promise<T> {
     return this.request('DELETE', path);
   }

@@ -16,6 +16,8 @@ export interface CommandContext {
   readonly draw: (text: string) => void;
   /** Asks for one line without showing it; undefined when there is no terminal to ask on. */
   readonly askSecret: (prompt: string) => Promise<string | undefined>;
+  /** Waits between two questions to the hub. */
+  readonly pause: (ms: number) => Promise<void>;
   /** What the process exits with. */
   exitCode: number;
 }

@@ -1,66 +1,38 @@
 import type { Command } from 'commander';
-import { delay } from '@sendense/runtime';
-import { FINAL_STATES, type Backup } from './api-types.js';
+import { FINAL_STATES, type Backup, type Task } from './api-types.js';
 import { liveView, notes, progressLine, showBackup } from './backup-view.js';
 import { ApiError } from './client.js';
 import { EXIT, type CommandContext } from './command-context.js';
+import { taskExitCode, taskLiveView, taskOutcome, taskProgress } from './task-view.js';
 
 const POLL_MS = 500;
 const LINE_EVERY_MS = 5000;
 /** A hub that is restarted in the meantime is waited for this long. */
 const UNREACHABLE_MS = 60_000;
 
-/**
- * Shows a backup until it ends: a live view on a terminal, plain lines when piped. Asking again, rather than holding a
- * stream open, survives a restart of the hub.
- */
+/** What is followed: where it is asked for and how it is shown while it goes on. */
+interface Followed<T> {
+  readonly path: string;
+  readonly id: string;
+  /** On a terminal: lines that replace each other. */
+  readonly live: (now: T) => string;
+  /** Piped: the end of a line. */
+  readonly progress: (now: T) => string;
+}
+
+/** Shows a backup until it ends; the exit code is its outcome. */
 export async function followBackup(
   context: CommandContext,
   command: Command,
   backupId: string,
 ): Promise<void> {
-  const { json } = command.optsWithGlobals<{ json?: boolean }>();
-  let lastLine = '';
-  let lastLineAt = 0;
-  for (;;) {
-    const backup = await getPatiently(context, backupId);
-    if (FINAL_STATES.has(backup.state)) {
-      finish(context, backup, json === true);
-      return;
-    }
-    if (context.tty && !json) {
-      context.draw(liveView(backup));
-    } else {
-      const line = `${backup.backup_id}\t${backup.state}\t${progressLine(backup)}`;
-      const stateChanged = line.split('\t')[1] !== lastLine.split('\t')[1];
-      if (stateChanged || (line !== lastLine && Date.now() - lastLineAt >= LINE_EVERY_MS)) {
-        context.note(line);
-        lastLine = line;
-        lastLineAt = Date.now();
-      }
-    }
-    await delay(POLL_MS);
-  }
-}
-
-async function getPatiently(context: CommandContext, backupId: string): Promise<Backup> {
-  const end = Date.now() + UNREACHABLE_MS;
-  for (;;) {
-    try {
-      return await context.api().get<Backup>(`/api/v1/backups/${encodeURIComponent(backupId)}`);
-    } catch (error) {
-      const passing = error instanceof ApiError && (error.status === 0 || error.status === 503);
-      if (!passing || Date.now() > end) throw error;
-      context.note('the hub does not answer; waiting for it');
-      await delay(POLL_MS * 4);
-    }
-  }
-}
-
-function finish(context: CommandContext, backup: Backup, json: boolean): void {
+  const path = `/api/v1/backups/${encodeURIComponent(backupId)}`;
+  const backup = await follow<Backup>(context, command, {
+    ...{ path, id: backupId, live: liveView, progress: progressLine },
+  });
   context.exitCode =
     backup.state === 'completed' ? EXIT.done : backup.state === 'cancelled' ? EXIT.cancelled : EXIT.failed;
-  if (json) {
+  if (inJson(command)) {
     context.print(JSON.stringify(backup, undefined, 2));
   } else if (backup.state === 'completed') {
     if (context.tty) context.draw(liveView(backup));
@@ -68,4 +40,60 @@ function finish(context: CommandContext, backup: Backup, json: boolean): void {
   } else {
     context.print(showBackup(backup, context.tty));
   }
+}
+
+/** Shows a task until it ends; the exit code is its outcome. */
+export async function followTask(context: CommandContext, command: Command, taskId: string): Promise<void> {
+  const path = `/api/v1/tasks/${encodeURIComponent(taskId)}`;
+  const task = await follow<Task>(context, command, {
+    ...{ path, id: taskId, live: taskLiveView, progress: taskProgress },
+  });
+  context.exitCode = taskExitCode(task);
+  if (context.tty && !inJson(command)) context.draw(taskLiveView(task));
+  context.print(inJson(command) ? JSON.stringify(task, undefined, 2) : taskOutcome(task));
+}
+
+/**
+ * Asks until it has ended: a live view on a terminal, plain lines when piped. Asking again, rather than holding a stream
+ * open, survives a restart of the hub.
+ */
+async function follow<T extends { readonly state: string }>(
+  context: CommandContext,
+  command: Command,
+  followed: Followed<T>,
+): Promise<T> {
+  let last = { state: '', line: '', at: 0 };
+  for (;;) {
+    const now = await getPatiently<T>(context, followed.path);
+    if (FINAL_STATES.has(now.state)) return now;
+    if (context.tty && !inJson(command)) {
+      context.draw(followed.live(now));
+    } else {
+      const line = `${followed.id}\t${now.state}\t${followed.progress(now)}`;
+      const due = line !== last.line && Date.now() - last.at >= LINE_EVERY_MS;
+      if (now.state !== last.state || due) {
+        context.note(line);
+        last = { state: now.state, line, at: Date.now() };
+      }
+    }
+    await context.pause(POLL_MS);
+  }
+}
+
+async function getPatiently<T>(context: CommandContext, path: string): Promise<T> {
+  const end = Date.now() + UNREACHABLE_MS;
+  for (;;) {
+    try {
+      return await context.api().get<T>(path);
+    } catch (error) {
+      const passing = error instanceof ApiError && (error.status === 0 || error.status === 503);
+      if (!passing || Date.now() > end) throw error;
+      context.note('the hub does not answer; waiting for it');
+      await context.pause(POLL_MS * 4);
+    }
+  }
+}
+
+function inJson(command: Command): boolean {
+  return command.optsWithGlobals<{ json?: boolean }>().json === true;
 }

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
+import { delay } from '@sendense/runtime';
 import { apiFor, EXIT, type CommandContext } from './command-context.js';
 import { runProgram } from './program.js';
 
@@ -28,6 +29,7 @@ const context: CommandContext = {
     process.stdout.write(`${up}${text}\n`);
   },
   askSecret,
+  pause: delay,
   exitCode: 0,
 };
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

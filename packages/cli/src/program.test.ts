@@ -15,6 +15,7 @@ function exitCodeFor(status: number, code: string): Promise<number> {
     note: () => undefined,
     draw: () => undefined,
     askSecret: () => Promise.resolve(undefined),
+    pause: () => Promise.resolve(),
     exitCode: 0,
   };
   return runProgram(context, ['backup', 'list']);

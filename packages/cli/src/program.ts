@@ -9,6 +9,8 @@ import { addLoginCommands } from './commands/login.js';
 import { addNodeCommands } from './commands/node.js';
 import { addRepositoryCommands } from './commands/repository.js';
 import { addRestorePointCommands } from './commands/restore-point.js';
+import { addRetentionCommands } from './commands/retention.js';
+import { addTaskCommands } from './commands/task.js';
 import { addVCenterCommands } from './commands/vcenter.js';
 import { addVmCommands } from './commands/vm.js';
 
@@ -42,6 +44,8 @@ export function makeProgram(context: CommandContext): Command {
   addVmCommands(program, context);
   addBackupCommands(program, context);
   addRestorePointCommands(program, context);
+  addRetentionCommands(program, context);
+  addTaskCommands(program, context);
   addAuditCommands(program, context);
   inheritSettings(program);
   return program;

@@ -1,6 +1,7 @@
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import type { AuditEvent } from '../api-types.js';
 import { answerTable, type CommandContext } from '../command-context.js';
+import { wholeNumber } from '../option-values.js';
 
 export function addAuditCommands(program: Command, context: CommandContext): void {
   program
@@ -8,7 +9,7 @@ export function addAuditCommands(program: Command, context: CommandContext): voi
     .description('who did what, and what the tunnel refused, newest first')
     .option('--action <action>', 'only this action: backup.start, tunnel.refused, …')
     .option('--actor <actor>', 'only of this actor: node:site-1, token:…')
-    .option('--limit <n>', 'at most this many', wholeNumber, 50)
+    .option('--limit <n>', 'at most this many', wholeNumber(1), 50)
     .addHelpText('after', '\nExample:\n  sendense audit --action tunnel.refused')
     .action(async (options: { action?: string; actor?: string; limit: number }, command: Command) => {
       const { audit_events: rows } = await context
@@ -35,11 +36,4 @@ function detailText(detail: AuditEvent['detail']): string {
   return Object.entries(detail)
     .map(([key, value]) => `${key}=${String(value)}`)
     .join(' ');
-}
-
-function wholeNumber(value: string): number {
-  const number = Number(value);
-  if (!Number.isInteger(number) || number < 1)
-    throw new InvalidArgumentError('expected a whole number above 0.');
-  return number;
 }

@@ -1,15 +1,20 @@
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { printable } from '@sendense/core';
-import type { Backup } from '../api-types.js';
+import type { Backup, BackupPlan } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
-import { showBackup, showPlan } from '../backup-view.js';
+import { showBackup } from '../backup-view.js';
 import { followBackup } from '../follow.js';
+import { oneOf } from '../option-values.js';
 import { formatBytes } from '../output.js';
+import { showPlan } from '../plan-view.js';
 
-interface StartOptions {
+interface PlanOptions {
   readonly repository: string;
   readonly type: string;
   readonly context?: boolean;
+}
+
+interface StartOptions extends PlanOptions {
   readonly quiesce?: boolean;
   readonly dryRun?: boolean;
   readonly follow?: boolean;
@@ -26,7 +31,7 @@ export function addBackupCommands(program: Command, context: CommandContext): vo
     .option('--type <type>', 'full or incremental', oneOf('full', 'incremental'), 'full')
     .option('--context', 'the VM is named by its context id, for VMs that share a name')
     .option('--quiesce', 'ask the guest to flush its file systems first')
-    .option('--dry-run', 'only show what would be done')
+    .option('--dry-run', "only show what would be done, as 'backup plan' does")
     .option('--follow', 'stay and show progress; the exit code is the outcome')
     .addHelpText(
       'after',
@@ -36,18 +41,28 @@ Examples:
   sendense backup start pgtest1 --repository repo-local-1795250596 --type incremental --dry-run`,
     )
     .action(async (vm: string, options: StartOptions, command: Command) => {
-      const request = {
-        ...(options.context ? { context_id: vm } : { vm_name: vm }),
-        repository_id: options.repository,
-        backup_type: options.type,
+      if (options.dryRun) return plan(context, command, vm, options);
+      const started = await context.api().post<Backup>('/api/v1/backups', {
+        ...requestOf(vm, options),
         ...(options.quiesce ? { quiesce: true } : {}),
-        ...(options.dryRun ? { dry_run: true } : {}),
-      };
-      const started = await context.api().post<Backup>('/api/v1/backups', request);
-      if (options.dryRun) answer(context, command, started, showPlan(started, context.tty));
-      else if (options.follow) await followBackup(context, command, started.backup_id);
+      });
+      if (options.follow) await followBackup(context, command, started.backup_id);
       else answer(context, command, started, showBackup(started, context.tty));
     });
+
+  backup
+    .command('plan <vm>')
+    .description('what a backup would do: full or incremental and why, space, ports, what retention removes')
+    .requiredOption('--repository <id>', 'where to')
+    .option('--type <type>', 'full or incremental', oneOf('full', 'incremental'), 'full')
+    .option('--context', 'the VM is named by its context id, for VMs that share a name')
+    .addHelpText(
+      'after',
+      '\nExample:\n  sendense backup plan pgtest1 --repository repo-local-1795250596 --type incremental',
+    )
+    .action(async (vm: string, options: PlanOptions, command: Command) =>
+      plan(context, command, vm, options),
+    );
 
   backup
     .command('list')
@@ -103,9 +118,21 @@ Examples:
     });
 }
 
-function oneOf(...values: string[]): (value: string) => string {
-  return (value) => {
-    if (!values.includes(value)) throw new InvalidArgumentError(`expected ${values.join(' or ')}.`);
-    return value;
+async function plan(
+  context: CommandContext,
+  command: Command,
+  vm: string,
+  options: PlanOptions,
+): Promise<void> {
+  const request = { ...requestOf(vm, options), dry_run: true };
+  const planned = await context.api().post<BackupPlan>('/api/v1/backups', request);
+  answer(context, command, planned, showPlan(planned, context.tty));
+}
+
+function requestOf(vm: string, options: PlanOptions): Record<string, unknown> {
+  return {
+    ...(options.context ? { context_id: vm } : { vm_name: vm }),
+    repository_id: options.repository,
+    backup_type: options.type,
   };
 }

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Repository } from '../api-types.js';
+import type { Repository, Task } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
+import { NO_WAIT, stayWith, type WaitOption } from '../long-work.js';
 import { facts, formatBytes } from '../output.js';
 
 export function addRepositoryCommands(program: Command, context: CommandContext): void {
@@ -49,6 +50,25 @@ export function addRepositoryCommands(program: Command, context: CommandContext)
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<Repository>(`/api/v1/repositories/${encodeURIComponent(id)}`);
       answer(context, command, found, shown(found));
+    });
+
+  repository
+    .command('rescan <id>')
+    .description(
+      'make the catalogue agree with what lies there: find points again, report strangers and damage',
+    )
+    .option(...NO_WAIT)
+    .addHelpText(
+      'after',
+      `
+Nothing is deleted and nothing invented. The exit code is 1 also when something is missing or damaged.
+
+Example:
+  sendense repository rescan repo-local-1795250596`,
+    )
+    .action(async (id: string, options: WaitOption, command: Command) => {
+      const path = `/api/v1/repositories/${encodeURIComponent(id)}/rescan`;
+      await stayWith(context, command, await context.api().post<Task>(path), options);
     });
 
   repository

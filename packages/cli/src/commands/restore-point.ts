@@ -1,11 +1,21 @@
 import type { Command } from 'commander';
-import type { RestorePoint } from '../api-types.js';
+import { printable } from '@sendense/core';
+import type { RestorePoint, Task } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
-import { facts, formatBytes, table } from '../output.js';
+import { NO_WAIT, stayWith, type WaitOption } from '../long-work.js';
+import { POINT_COLUMNS, showPoint, suspectNotes } from '../restore-point-view.js';
+
+const path = (id: string) => `/api/v1/restore-points/${encodeURIComponent(id)}`;
 
 export function addRestorePointCommands(program: Command, context: CommandContext): void {
   const point = program.command('restore-point').description('what can be restored');
+  addReading(point, context);
+  addVerify(point, context);
+  addDelete(point, context);
+  addHolds(point, context);
+}
 
+function addReading(point: Command, context: CommandContext): void {
   point
     .command('list')
     .description('restore points, newest first')
@@ -16,55 +26,80 @@ export function addRestorePointCommands(program: Command, context: CommandContex
         vm_name: options.vm,
         repository_id: options.repository,
       });
-      answerTable(
-        context,
-        command,
-        rows,
-        [
-          { title: 'RESTORE POINT', value: (row) => row.restore_point_id },
-          { title: 'VM', value: (row) => row.vm_name },
-          { title: 'TYPE', value: (row) => row.backup_type },
-          { title: 'TAKEN', value: (row) => row.taken_at },
-          { title: 'DISKS', value: (row) => row.disks.length, align: 'right' },
-          { title: 'STORED', value: (row) => formatBytes(row.stored_bytes), align: 'right' },
-          { title: 'REPOSITORY', value: (row) => row.repository_id },
-        ],
-        'No restore point yet: a backup that completes makes one.',
-      );
+      const none = 'No restore point yet: a backup that completes makes one.';
+      answerTable(context, command, rows, POINT_COLUMNS, none);
+      for (const note of suspectNotes(rows)) context.note(note);
     });
 
   point
     .command('show <id>')
     .description('one restore point and the images it is made of')
     .action(async (id: string, _options: unknown, command: Command) => {
-      const found = await context.api().get<RestorePoint>(`/api/v1/restore-points/${encodeURIComponent(id)}`);
-      answer(context, command, found, shown(found, context.tty));
+      const found = await context.api().get<RestorePoint>(path(id));
+      answer(context, command, found, showPoint(found, context.tty));
     });
 }
 
-function shown(point: RestorePoint, tty: boolean): string {
-  const disks = table(
-    point.disks,
-    [
-      { title: 'DISK', value: (disk) => disk.disk_number, align: 'right' },
-      { title: 'KEY', value: (disk) => disk.disk_key, align: 'right' },
-      { title: 'TYPE', value: (disk) => disk.backup_type },
-      { title: 'CAPACITY', value: (disk) => formatBytes(disk.capacity_bytes), align: 'right' },
-      { title: 'STORED', value: (disk) => formatBytes(disk.stored_bytes), align: 'right' },
-      { title: 'BUILDS ON', value: (disk) => disk.parent_point_id },
-      { title: 'IMAGE', value: (disk) => disk.image_path },
-    ],
-    tty,
-  );
-  const head = facts([
-    ['restore point', point.restore_point_id],
-    ['vm', point.vm_name],
-    ['repository', point.repository_id],
-    ['type', point.backup_type],
-    ['taken', point.taken_at],
-    ['sealed', point.sealed_at],
-    ['quiesced', point.quiesced ? 'yes' : 'no'],
-    ['manifest', point.manifest_path],
-  ]);
-  return `${head}\n\n${disks}`;
+function addVerify(point: Command, context: CommandContext): void {
+  point
+    .command('verify <id>')
+    .description('read a restore point as a restore would, and compare every block with its hash')
+    .option('--quick', 'only the structure: files, sizes, who builds on whom, the metadata of the images')
+    .option(...NO_WAIT)
+    .addHelpText(
+      'after',
+      `
+The exit code is 1 when damage is found. Such a point is marked as suspect, and with it every point that is read
+through the same file; a complete verification that passes takes the mark away.
+
+Examples:
+  sendense restore-point verify backup-pgtest1-20261121-084316
+  sendense restore-point verify backup-pgtest1-20261121-084316 --quick`,
+    )
+    .action(async (id: string, options: WaitOption & { quick?: boolean }, command: Command) => {
+      const body = options.quick ? { quick: true } : {};
+      await stayWith(context, command, await context.api().post<Task>(`${path(id)}/verify`, body), options);
+    });
+}
+
+function addDelete(point: Command, context: CommandContext): void {
+  point
+    .command('delete <id>')
+    .description('remove a restore point; what later ones need of it is merged into them first')
+    .option(...NO_WAIT)
+    .addHelpText(
+      'after',
+      `
+A held restore point is refused: release it first.
+
+Example:
+  sendense restore-point delete backup-pgtest1-20261121-084316`,
+    )
+    .action(async (id: string, options: WaitOption, command: Command) => {
+      await stayWith(context, command, await context.api().delete<Task>(path(id)), options);
+    });
+}
+
+function addHolds(point: Command, context: CommandContext): void {
+  point
+    .command('hold <id>')
+    .description('keep a restore point whatever retention says, until it is released')
+    .requiredOption('--reason <text>', 'why; shown to whoever wants to remove it')
+    .addHelpText(
+      'after',
+      "\nExample:\n  sendense restore-point hold backup-pgtest1-20261121-084316 --reason 'audit 2026'",
+    )
+    .action(async (id: string, { reason }: { reason: string }, command: Command) => {
+      const held = await context.api().put<RestorePoint>(`${path(id)}/hold`, { reason });
+      answer(context, command, held, `${printable(id)} is held: ${printable(reason)}`);
+    });
+
+  point
+    .command('release <id>')
+    .description('end a hold: retention may remove the restore point again')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const released = await context.api().delete<RestorePoint | undefined>(`${path(id)}/hold`);
+      const shown = `${printable(id)} is no longer held.`;
+      answer(context, command, released ?? { restore_point_id: id, hold: null }, shown);
+    });
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { printable } from '@sendense/core';
 import type { ProtectedVm } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { facts, formatBytes, table } from '../output.js';
@@ -38,6 +39,7 @@ export function addVmCommands(program: Command, context: CommandContext): void {
             align: 'right',
           },
           { title: 'VCENTER', value: (row) => row.vcenter_id },
+          { title: 'CHANGE TRACKING', value: (row) => row.change_tracking?.state },
         ],
         "No VM is protected yet: 'sendense vm protect NAME --vcenter ID'.",
       );
@@ -74,6 +76,17 @@ function shown(vm: ProtectedVm, tty: boolean): string {
     ['vm', vm.vm_name],
     ['moref', vm.moref],
     ['vcenter', vm.vcenter_id],
+    ['change tracking', changeTracking(vm)],
   ]);
-  return `${head}\n\n${disks}`;
+  const { state, detail } = vm.change_tracking ?? {};
+  const warning =
+    state === 'unavailable'
+      ? `warning: without changed block tracking every backup is a full one: ${printable(detail ?? '')}`
+      : '';
+  return [head, disks, warning].filter((part) => part !== '').join('\n\n');
+}
+
+function changeTracking({ change_tracking: found }: ProtectedVm): string | undefined {
+  if (!found) return undefined;
+  return found.detail === '' ? found.state : `${found.state} (${found.detail})`;
 }

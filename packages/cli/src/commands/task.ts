@@ -1,0 +1,79 @@
+import type { Command } from 'commander';
+import { printable } from '@sendense/core';
+import type { Task } from '../api-types.js';
+import { answer, answerTable, type CommandContext } from '../command-context.js';
+import { followTask } from '../follow.js';
+import { wholeNumber } from '../option-values.js';
+import { showTask } from '../task-view.js';
+
+interface ListOptions {
+  readonly state?: string;
+  readonly kind?: string;
+  readonly limit: number;
+}
+
+export function addTaskCommands(program: Command, context: CommandContext): void {
+  const task = program
+    .command('task')
+    .description('long work on repositories: verifying, removing, pruning, rescanning');
+  const path = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
+
+  task
+    .command('list')
+    .description('tasks, newest first')
+    .option('--state <state>', 'only those that are queued, running, completed, failed or cancelled')
+    .option('--kind <kind>', 'only those of this kind: verify, remove, prune or rescan')
+    .option('--limit <n>', 'at most this many', wholeNumber(1), 50)
+    .addHelpText('after', '\nExample:\n  sendense task list --state running')
+    .action(async ({ state, kind, limit }: ListOptions, command: Command) => {
+      const { tasks } = await context.api().get<{ tasks: Task[] }>('/api/v1/tasks', { state, kind, limit });
+      answerTable(
+        context,
+        command,
+        tasks,
+        [
+          { title: 'TASK', value: (row) => row.task_id },
+          { title: 'KIND', value: (row) => row.kind },
+          { title: 'SUBJECT', value: (row) => row.subject.id },
+          { title: 'STATE', value: (row) => row.state },
+          { title: 'DONE', value: percentOf, align: 'right' },
+          { title: 'CREATED', value: (row) => row.created_at },
+          { title: 'ENDED', value: (row) => row.ended_at },
+          { title: 'ERROR', value: (row) => row.error?.code },
+        ],
+        'No task yet: verifying, removing and rescanning make some.',
+      );
+    });
+
+  task
+    .command('show <id>')
+    .description('one task, with its result')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const found = await context.api().get<Task>(path(id));
+      answer(context, command, found, showTask(found));
+    });
+
+  task
+    .command('follow <id>')
+    .description('show progress until it ends; the exit code is the outcome')
+    .action(async (id: string, _options: unknown, command: Command) => followTask(context, command, id));
+
+  task
+    .command('cancel <id>')
+    .description('stop a task; a merge that has begun is finished all the same, and the hub says so')
+    .option('--follow', 'wait until it has ended')
+    .addHelpText('after', '\nExample:\n  sendense task cancel task-verify-20261121-084316 --follow')
+    .action(async (id: string, options: { follow?: boolean }, command: Command) => {
+      const asked = await context.api().post<Task>(`${path(id)}/cancel`);
+      if (options.follow) await followTask(context, command, id);
+      else {
+        const stopping = asked.state === 'running' ? 'is asked to stop' : `is ${asked.state}`;
+        answer(context, command, asked, `${printable(asked.task_id)} ${stopping}.`);
+      }
+    });
+}
+
+function percentOf({ progress }: Task): string | undefined {
+  if (!progress || progress.bytes_total === 0) return undefined;
+  return `${Math.floor(progress.percent ?? (100 * progress.bytes_done) / progress.bytes_total)} %`;
+}
