@@ -17,7 +17,7 @@ describe('relateChangeIds', () => {
     [`${UUID}/81`, `${OTHER}/1`, 'foreign'],
     ['*', `${UUID}/81`, 'unknown'],
     [`${UUID}/81`, '', 'unknown'],
-    [`${UUID}/81`, `${UUID}`, 'unknown'],
+    [`${UUID}/81`, UUID, 'unknown'],
     [`${UUID}/81`, `${UUID}/x`, 'unknown'],
     ['new form 7', 'new form 8', 'unknown'],
   ])('%s, then %s: %s', (previous, current, relation) => {
