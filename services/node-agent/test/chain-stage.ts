@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { DiskBackupType, type RunBackupRequest } from '@sendense/contracts';
+import { DiskBackupType, type DiskTarget, type RunBackupRequest } from '@sendense/contracts';
 import type { LabVm } from '@sendense/lab';
 import { eventsOf, type Targets } from './lab-stage.js';
 import { failure, type Events } from './node-client.js';
@@ -23,9 +23,15 @@ export interface IncrementalOptions {
   readonly audit?: Readonly<Record<number, readonly number[]>>;
 }
 
-export async function takeFull(at: NodeStage, vm: LabVm): Promise<Point> {
+export async function takeFull(
+  at: NodeStage,
+  vm: LabVm,
+  change: (disk: DiskTarget) => unknown = () => undefined,
+): Promise<Point> {
   const targets = await at.stage.serve(vm);
-  return finish(at.client.backup(at.request(targets, {}, vm)), targets);
+  const request = at.request(targets, {}, vm);
+  request.disks.forEach(change);
+  return finish(at.client.backup(request), targets);
 }
 
 /** Every disk onto an overlay on its image of an earlier point. */

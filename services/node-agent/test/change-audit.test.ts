@@ -6,6 +6,7 @@ import { eventually, requires } from '@sendense/runtime/testing';
 import {
   finished,
   isIdentical,
+  started,
   startIncremental,
   takeFull,
   takeIncremental,
@@ -132,6 +133,18 @@ requires(describe, ...LAB_TOOLS)('the audit of changed block tracking', () => {
       [8, hashes[1]],
     ]);
     expect(hashes[0]).not.toBe('');
+  });
+
+  it('is followed by a full that does not ask the liar which areas are in use', async () => {
+    const vm = await newVm();
+    at.lab.setFault({ operation: 'QueryChangedDiskAreas', lie: 'omit_areas' });
+    const trusting = await takeFull(at, vm);
+    expect([started(trusting).extentSource, await isIdentical(at, vm, trusting)]).toEqual([
+      'allocated_areas',
+      false,
+    ]);
+    const full = await takeFull(at, vm, (disk) => (disk.distrustChangeTracking = true));
+    expect([started(full).extentSource, await isIdentical(at, vm, full)]).toEqual(['block_status', true]);
   });
 
   it('leaves out a block that cannot be read, with a warning, and the backup is good', async () => {

@@ -95,6 +95,8 @@ function diskTarget({ plan, layout, qemu }: Target, audit: CbtAudit): DiskTarget
     nbdExportName: layout.exportName,
     targetHasBacking: incremental,
     nbdConnections: NBD_CONNECTIONS,
+    // Tracking that was caught missing changes must not say what a full has to read.
+    distrustChangeTracking: plan.reason === 'parent_suspect',
     auditBlocks: (audit.get(plan.key)?.blocks ?? []).map(BigInt),
   };
 }

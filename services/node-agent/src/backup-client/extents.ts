@@ -23,13 +23,13 @@ const DISTRUST_TRACKING: readonly FullReason[] = ['disk_reverted', 'changed_area
  * @throws what {@link changedSince} throws
  */
 export async function findExtents(request: ExtentsRequest, signal: AbortSignal): Promise<FoundExtents> {
-  const { previousChangeId } = request.disk;
-  if (previousChangeId === undefined) return extentsInUse(request, true, signal);
+  const { previousChangeId, distrustChangeTracking = false } = request.disk;
+  if (previousChangeId === undefined) return extentsInUse(request, !distrustChangeTracking, signal);
   const changes = await changedSince(request, previousChangeId, signal);
   if ('extents' in changes) return { source: 'changed_areas', extents: changes.extents };
   const { full } = changes;
   warn(request, full.reason, `disk ${request.disk.key} is read in full: ${full.detail}`);
-  const trusted = !DISTRUST_TRACKING.includes(full.reason);
+  const trusted = !distrustChangeTracking && !DISTRUST_TRACKING.includes(full.reason);
   return { ...(await extentsInUse(request, trusted, signal)), fullInstead: full };
 }
 

@@ -49,6 +49,8 @@ export interface DiskSpec {
   readonly capacityBytes: number;
   /** Where the changes start; undefined takes a full. */
   readonly previousChangeId?: string;
+  /** vCenter's record of changes is not asked for the areas in use either. @default false */
+  readonly distrustChangeTracking?: boolean;
   /** Blocks to be checked where they did not change: ascending, inside the disk. */
   readonly auditBlocks?: readonly number[];
   readonly target: TargetSpec;

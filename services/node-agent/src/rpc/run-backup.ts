@@ -98,6 +98,7 @@ function toDisk(target: DiskTarget, index: number): DiskSpec {
           auditBlocks: auditBlocks(at('audit_blocks'), target),
         }
       : {}),
+    distrustChangeTracking: target.distrustChangeTracking,
     target: {
       address: { kind: 'tcp', host: '127.0.0.1', port: port(at('nbd_port'), target.nbdPort) },
       exportName: text(at('nbd_export_name'), target.nbdExportName, 'an export name'),
