@@ -13,7 +13,7 @@ import {
   type VerificationOutcome,
 } from './restore-point-records.js';
 import { beginRemoval, cancelRemoval, concludeRemoval, type MergedPoint } from './restore-point-removal.js';
-import { requireText, storableText } from './text-limits.js';
+import { MAX_REASON_LENGTH, requireText, storableText } from './text-limits.js';
 
 /** Tables `restore_points` and `restore_point_disks`. Points are made by sealing a backup, or found again by a rescan. */
 export class RestorePoints {
@@ -150,7 +150,7 @@ export class RestorePoints {
    * @throws `not_found`; `conflict` when it is being removed; `invalid_argument` for an empty or overlong reason
    */
   async hold(id: string, reason: string): Promise<RestorePointRecord> {
-    const holdReason = requireText('the reason of a hold', reason);
+    const holdReason = requireText('the reason of a hold', reason, MAX_REASON_LENGTH);
     return this.#update(id, (row) => {
       if (row.state !== 'sealed')
         throw new SendenseError('conflict', `${id} is being removed and cannot be held any more`, {

@@ -17,7 +17,7 @@ import {
   type TaskStateChange,
   type TaskSubject,
 } from './task-records.js';
-import { requireText, storableText } from './text-limits.js';
+import { MAX_REASON_LENGTH, requireText, storableText } from './text-limits.js';
 
 /** From each state, where a caller may go. */
 const STEPS: Record<TaskState, readonly TaskState[]> = {
@@ -140,7 +140,7 @@ export class Tasks {
   async requestCancel(id: string, reason: string): Promise<TaskRecord> {
     return this.#update(id, (row) => {
       if (!UNFINISHED_TASK_STATES.some((state) => state === row.state)) throw impossible(row, 'be cancelled');
-      return { cancelReason: row.cancelReason ?? storableText(reason) };
+      return { cancelReason: row.cancelReason ?? storableText(reason, MAX_REASON_LENGTH) };
     });
   }
 

@@ -5,6 +5,8 @@ import { SendenseError } from '@sendense/core';
 
 /** Names of repositories, VMs, vCenters, tokens. */
 export const MAX_NAME_LENGTH = 512;
+/** Why somebody did something, in their words. */
+export const MAX_REASON_LENGTH = 1000;
 /** Paths that must be unique. */
 export const MAX_PATH_LENGTH = 768;
 
