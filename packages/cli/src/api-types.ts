@@ -144,18 +144,18 @@ export interface Task {
   /** verify | remove | prune | rescan */
   readonly kind: string;
   readonly state: string;
-  readonly subject: { readonly type: string; readonly id: string };
+  readonly subject_type: string;
+  readonly subject_id: string;
   readonly requested_by: string;
   readonly created_at: string;
   readonly started_at?: string | null;
   readonly ended_at?: string | null;
-  readonly progress?: {
-    readonly bytes_done: number;
-    readonly bytes_total: number;
-    readonly percent?: number | null;
-  } | null;
-  /** What a queued one waits for. */
-  readonly queue?: { readonly position: number; readonly waiting_for: string } | null;
+  /** While it is queued. */
+  readonly queue_position?: number | null;
+  readonly waiting_for?: string | null;
+  /** null until it is known how much there is to do. */
+  readonly bytes_done?: number | null;
+  readonly bytes_total?: number | null;
   readonly cancel_reason?: string | null;
   readonly error?: {
     readonly code: string;
@@ -217,14 +217,14 @@ export interface RestorePoint {
   /** Its content is in doubt. */
   readonly suspect: boolean;
   readonly suspect_reason?: string | null;
-  /** The last one; `full` read every block. */
-  readonly verification?: {
-    readonly outcome: string;
-    readonly at: string;
-    readonly full: boolean;
-    readonly detail?: string | null;
-  } | null;
-  readonly hold?: { readonly at: string; readonly reason: string } | null;
+  /** passed | failed: the last one; this and the next three are null before the first. */
+  readonly verification?: string | null;
+  readonly verified_at?: string | null;
+  /** Whether it read every block, or looked at the structure alone. */
+  readonly verified_full?: boolean | null;
+  readonly verification_detail?: string | null;
+  readonly held_at?: string | null;
+  readonly hold_reason?: string | null;
   readonly manifest_path: string;
   readonly stored_bytes: number;
   readonly disks: readonly {

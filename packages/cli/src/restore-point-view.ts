@@ -9,7 +9,7 @@ export const POINT_COLUMNS: readonly Column<RestorePoint>[] = [
   { title: 'TAKEN', value: (row) => row.taken_at },
   { title: 'STATE', value: stateOf },
   { title: 'VERIFIED', value: verified },
-  { title: 'HELD', value: (row) => row.hold?.reason },
+  { title: 'HELD', value: (row) => row.hold_reason },
   { title: 'DISKS', value: (row) => row.disks.length, align: 'right' },
   { title: 'STORED', value: (row) => formatBytes(row.stored_bytes), align: 'right' },
   { title: 'REPOSITORY', value: (row) => row.repository_id },
@@ -27,7 +27,6 @@ export function suspectNotes(points: readonly RestorePoint[]): string[] {
 
 /** One restore point and the images it is made of. */
 export function showPoint(point: RestorePoint, tty: boolean): string {
-  const { verification } = point;
   const disks = table(
     point.disks,
     [
@@ -50,11 +49,11 @@ export function showPoint(point: RestorePoint, tty: boolean): string {
     ['sealed', point.sealed_at],
     ['state', stateOf(point)],
     ['verified', verified(point) ?? 'never'],
-    ['held', point.hold ? `${point.hold.reason} (since ${point.hold.at})` : undefined],
+    ['held', point.held_at ? `${point.hold_reason ?? ''} (since ${point.held_at})` : undefined],
     ['quiesced', point.quiesced ? 'yes' : 'no'],
     ['manifest', point.manifest_path],
   ]);
-  const findings = verification?.outcome === 'failed' ? block('findings', verification.detail) : '';
+  const findings = point.verification === 'failed' ? block('findings', point.verification_detail) : '';
   return [suspectBlock(point), head, findings, disks].filter((part) => part !== '').join('\n\n');
 }
 
@@ -64,10 +63,10 @@ function stateOf({ state, suspect }: RestorePoint): string {
 }
 
 /** `passed 2026-11-21T08:43:16Z`, with `(structure only)` after a quick one. */
-function verified({ verification }: RestorePoint): string | undefined {
-  if (!verification) return undefined;
-  const outcome = verification.outcome === 'failed' ? 'FAILED' : verification.outcome;
-  return `${outcome} ${verification.at}${verification.full ? '' : ' (structure only)'}`;
+function verified(point: RestorePoint): string | undefined {
+  if (!point.verification) return undefined;
+  const outcome = point.verification === 'failed' ? 'FAILED' : point.verification;
+  return `${outcome} ${point.verified_at ?? ''}${point.verified_full ? '' : ' (structure only)'}`;
 }
 
 function suspectBlock(point: RestorePoint): string {

@@ -4,13 +4,12 @@ import { EXIT } from './command-context.js';
 import { facts, formatBytes, progressBar } from './output.js';
 
 /** `[####----]  50 %  1.0 GiB of 2.0 GiB`, or what it waits for. */
-export function taskProgress({ state, progress, queue }: Task): string {
-  if (progress && progress.bytes_total > 0) {
-    const { bytes_done: done, bytes_total: total } = progress;
+export function taskProgress(task: Task): string {
+  const { state, bytes_done: done, bytes_total: total } = task;
+  if (typeof done === 'number' && total)
     return `${progressBar(done, total)}  ${formatBytes(done)} of ${formatBytes(total)}`;
-  }
-  if (state === 'queued' && queue)
-    return `number ${queue.position}, waiting for ${printable(queue.waiting_for)}`;
+  if (state === 'queued' && task.waiting_for)
+    return `number ${task.queue_position ?? '?'}, waiting for ${printable(task.waiting_for)}`;
   return state === 'queued' ? 'waiting for its turn' : state === 'running' ? 'at work' : state;
 }
 
@@ -25,13 +24,13 @@ export function showTask(task: Task): string {
   const head = facts([
     ['task', task.task_id],
     ['kind', task.kind],
-    [task.subject.type.replaceAll('_', ' '), task.subject.id],
+    [task.subject_type.replaceAll('_', ' '), task.subject_id],
     ['state', task.state],
     ['requested by', task.requested_by],
     ['created', task.created_at],
     ['started', task.started_at],
     ['ended', task.ended_at],
-    ['progress', task.progress || task.state === 'queued' ? taskProgress(task) : undefined],
+    ['progress', task.bytes_total || task.state === 'queued' ? taskProgress(task) : undefined],
     ['cancelled', task.cancel_reason],
   ]);
   return [head, ...resultLines(task)].join('\n');
@@ -39,7 +38,7 @@ export function showTask(task: Task): string {
 
 /** How it ended: a sentence, then what it found or did. */
 export function taskOutcome(task: Task): string {
-  const subject = `${task.kind} of ${printable(task.subject.id)}`;
+  const subject = `${task.kind} of ${printable(task.subject_id)}`;
   const cancelled = task.cancel_reason ? `: ${printable(task.cancel_reason)}` : '';
   const said = task.state === 'cancelled' ? `cancelled${cancelled}` : task.state;
   return [`${subject}: ${said} (${task.task_id}).`, ...resultLines(task)].join('\n');

@@ -16,8 +16,8 @@ const point = (id: string, more: Partial<RestorePoint> = {}): RestorePoint => ({
   state: 'sealed',
   suspect: false,
   suspect_reason: null,
-  verification: null,
-  hold: null,
+  ...{ verification: null, verified_at: null, verified_full: null, verification_detail: null },
+  ...{ held_at: null, hold_reason: null },
   manifest_path: `ctx/manifests/${id}.json`,
   stored_bytes: GIB,
   disks: [
@@ -32,15 +32,16 @@ const point = (id: string, more: Partial<RestorePoint> = {}): RestorePoint => ({
 const suspect = point('p2', {
   suspect: true,
   suspect_reason: 'disk 2000 at offset 0 is wrong\ndisk 2000 at offset 65536 is wrong',
-  verification: { outcome: 'failed', at: AT, full: true, detail: 'disk 2000 at offset 0 is wrong' },
+  ...{ verification: 'failed', verified_at: AT, verified_full: true },
+  verification_detail: 'disk 2000 at offset 0 is wrong',
 });
 
 describe('restore points', () => {
   it('show what is known of them, a suspect one loudly', async () => {
     await using hub = await FakeHub.start();
     const good = point('p1', {
-      verification: { outcome: 'passed', at: AT, full: false, detail: null },
-      hold: { at: AT, reason: 'audit 2026' },
+      ...{ verification: 'passed', verified_at: AT, verified_full: false },
+      ...{ held_at: AT, hold_reason: 'audit 2026' },
     });
     hub.answers('GET /api/v1/restore-points', {
       body: { restore_points: [suspect, good, point('p0', { state: 'removing' })], next_cursor: null },
@@ -78,9 +79,9 @@ describe('restore points', () => {
   it('are held with a reason, and released', async () => {
     await using hub = await FakeHub.start();
     hub.answers('PUT /api/v1/restore-points/p1/hold', {
-      body: point('p1', { hold: { at: AT, reason: 'audit' } }),
+      body: point('p1', { held_at: AT, hold_reason: 'audit' }),
     });
-    hub.answers('DELETE /api/v1/restore-points/p1/hold', { status: 204 });
+    hub.answers('DELETE /api/v1/restore-points/p1/hold', { body: point('p1') });
     expect((await hub.run(['restore-point', 'hold', 'p1', '--reason', 'audit'])).out).toBe(
       'p1 is held: audit',
     );

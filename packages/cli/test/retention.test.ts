@@ -102,7 +102,7 @@ describe('retention', () => {
   it('is applied as long work', async () => {
     await using hub = await FakeHub.start();
     const task = {
-      ...{ task_id: 'task-1', kind: 'prune', subject: { type: 'vm', id: 'ctx-pg' }, requested_by: 'x' },
+      ...{ task_id: 'task-1', kind: 'prune', subject_type: 'vm', subject_id: 'ctx-pg', requested_by: 'x' },
       created_at: AT,
     };
     hub.answers(`POST ${VM_POLICY}/apply`, { status: 202, body: { ...task, state: 'queued' } });

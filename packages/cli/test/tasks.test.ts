@@ -13,12 +13,12 @@ function task(state: string, more: Partial<Task> = {}): { body: Task } {
       task_id: 'task-1',
       kind: 'verify',
       state,
-      subject: { type: 'restore_point', id: POINT },
+      ...{ subject_type: 'restore_point', subject_id: POINT },
       requested_by: 'token:1',
       created_at: '2026-11-21T08:43:16.000Z',
       started_at: null,
       ended_at: null,
-      progress: null,
+      ...{ queue_position: null, waiting_for: null, bytes_done: null, bytes_total: null },
       error: null,
       result: null,
       ...more,
@@ -26,8 +26,7 @@ function task(state: string, more: Partial<Task> = {}): { body: Task } {
   };
 }
 
-const running = (bytes_done: number) =>
-  task('running', { progress: { bytes_done, bytes_total: 2 * GIB, percent: null } });
+const running = (bytes_done: number) => task('running', { bytes_done, bytes_total: 2 * GIB });
 const passed = task('completed', { result: { outcome: 'passed', quick: false, blocks_checked: 32_768 } });
 const failed = task('failed', {
   error: {
@@ -58,7 +57,7 @@ describe('long work', () => {
   it('draws one line on a terminal', async () => {
     await using hub = await FakeHub.start();
     hub.answers(VERIFY, { status: 202, ...task('queued') });
-    const waiting = { queue: { position: 2, waiting_for: 'backup backup-pg-2' } };
+    const waiting = { queue_position: 2, waiting_for: 'backup backup-pg-2' };
     hub.answers(TASK, task('queued', waiting), running(GIB), passed);
     const { drawn, err } = await hub.run(['restore-point', 'verify', POINT, '--quick'], { tty: true });
     expect(hub.asked[0]!.body).toEqual({ quick: true });
@@ -137,7 +136,7 @@ describe('a rescan', () => {
   const rescanned = (counts: Record<string, number>, lists: Record<string, unknown>) =>
     task('completed', {
       kind: 'rescan',
-      subject: { type: 'repository', id: 'repo-1' },
+      ...{ subject_type: 'repository', subject_id: 'repo-1' },
       result: { ...lists, counts },
     });
 

@@ -98,8 +98,7 @@ function addHolds(point: Command, context: CommandContext): void {
     .command('release <id>')
     .description('end a hold: retention may remove the restore point again')
     .action(async (id: string, _options: unknown, command: Command) => {
-      const released = await context.api().delete<RestorePoint | undefined>(`${path(id)}/hold`);
-      const shown = `${printable(id)} is no longer held.`;
-      answer(context, command, released ?? { restore_point_id: id, hold: null }, shown);
+      const released = await context.api().delete<RestorePoint>(`${path(id)}/hold`);
+      answer(context, command, released, `${printable(id)} is no longer held.`);
     });
 }

@@ -34,7 +34,7 @@ export function addTaskCommands(program: Command, context: CommandContext): void
         [
           { title: 'TASK', value: (row) => row.task_id },
           { title: 'KIND', value: (row) => row.kind },
-          { title: 'SUBJECT', value: (row) => row.subject.id },
+          { title: 'SUBJECT', value: (row) => row.subject_id },
           { title: 'STATE', value: (row) => row.state },
           { title: 'DONE', value: percentOf, align: 'right' },
           { title: 'CREATED', value: (row) => row.created_at },
@@ -73,7 +73,6 @@ export function addTaskCommands(program: Command, context: CommandContext): void
     });
 }
 
-function percentOf({ progress }: Task): string | undefined {
-  if (!progress || progress.bytes_total === 0) return undefined;
-  return `${Math.floor(progress.percent ?? (100 * progress.bytes_done) / progress.bytes_total)} %`;
+function percentOf({ bytes_done: done, bytes_total: total }: Task): string | undefined {
+  return typeof done === 'number' && total ? `${Math.floor((100 * done) / total)} %` : undefined;
 }
