@@ -1,5 +1,12 @@
 import { join } from 'node:path';
-import { startLab, type Lab, type LabOptions, type LabVm, type VmSpec } from '@sendense/lab';
+import {
+  startLab,
+  type Lab,
+  type LabOptions,
+  type LabVm,
+  type SnapshotHistory,
+  type VmSpec,
+} from '@sendense/lab';
 import { createNode, enrolNode, type Node, type NodeConfig } from '@sendense/node-agent';
 import { QemuImg } from '@sendense/qemu';
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger } from '@sendense/runtime';
@@ -22,6 +29,8 @@ export interface BackupBody {
     readonly disk_key: number;
     readonly disk_number: number;
     readonly backup_type: string;
+    readonly reason: string;
+    readonly audited_blocks: number | null;
     readonly nbd_port: number;
     readonly nbd_export_name: string;
     readonly qcow2_path: string;
@@ -50,6 +59,7 @@ export interface ConstellationOptions {
 export class Constellation implements AsyncDisposable {
   static readonly nodeName = 'site-1';
   readonly #images = new QemuImg({});
+  readonly #historyAtProtection = new Map<string, SnapshotHistory>();
 
   private constructor(
     readonly lab: Lab,
@@ -81,18 +91,7 @@ export class Constellation implements AsyncDisposable {
         log,
       }),
     );
-    const nodeConfig: NodeConfig = {
-      dataDirectory: join(folder.path, 'node'),
-      runtimeDirectory: join(folder.path, 'run'),
-      logLevel: 'silent',
-      nbdkit: 'nbdkit',
-      nbdkitVddkPlugin: PLUGIN ?? 'vddk',
-      vddkLibdir: lab.vddkLibdir,
-      lanes: 2,
-      parallelDisks: 4,
-      clientEnvironment: lab.vddkEnvironment,
-      ...options.node,
-    };
+    const nodeConfig = { ...labNodeConfig(folder.path, lab), ...options.node };
     await enrol(hub, nodeConfig);
     const repository = await hub.addRepository();
     // The rest belongs to the constellation, whose node can be restarted.
@@ -126,20 +125,33 @@ export class Constellation implements AsyncDisposable {
     await eventually('the node is offline', async () => (await this.#nodeState()) === 'offline');
   }
 
-  /** A VM with random data at the beginning of each disk, under protection. */
-  async addVm(spec: VmSpec, dataBytes = 4 << 20): Promise<LabVm> {
+  /**
+   * A VM with random data at the beginning of each disk, under protection.
+   *
+   * @param before what happens to it before it is protected
+   */
+  async addVm(spec: VmSpec, dataBytes = 4 << 20, before?: (vm: LabVm) => Promise<unknown>): Promise<LabVm> {
     const vm = await this.lab.createVm(spec);
     for (const { key, sizeBytes, mode } of vm.disks) {
       const length = Math.min(dataBytes, sizeBytes);
       if (mode === 'persistent' && length > 0)
         await this.lab.guestWrite(vm.moref, key, { offset: 0, random: `${vm.name} ${key}`, length });
     }
+    await before?.(vm);
     const { status, text } = await this.hub.post('/api/v1/vms', {
       vcenter_id: this.vcenterId,
       moref: vm.moref,
     });
     if (status !== 201) throw new Error(`protecting ${vm.name}: ${text}`);
-    return vm;
+    this.#historyAtProtection.set(vm.moref, this.lab.snapshotHistory(vm.moref));
+    return this.lab.vm(vm.moref);
+  }
+
+  /** The snapshots that were made and removed since it was protected: that starts changed block tracking with one. */
+  snapshotsSince({ moref }: LabVm): SnapshotHistory {
+    const before = this.#historyAtProtection.get(moref) ?? { created: 0, removed: 0 };
+    const { created, removed } = this.lab.snapshotHistory(moref);
+    return { created: created - before.created, removed: removed - before.removed };
   }
 
   /** The answer of POST /api/v1/backups. */
@@ -222,6 +234,21 @@ export class Constellation implements AsyncDisposable {
 }
 
 export const NOTHING_LEFT = { leases: [], running: [], qemuNbd: [], nodeProcesses: [], snapshots: [] };
+
+/** A node in this folder that reads the lab's disks. */
+export function labNodeConfig(folder: string, { vddkLibdir, vddkEnvironment }: Lab): NodeConfig {
+  return {
+    dataDirectory: join(folder, 'node'),
+    runtimeDirectory: join(folder, 'run'),
+    logLevel: 'silent',
+    nbdkit: 'nbdkit',
+    nbdkitVddkPlugin: PLUGIN ?? 'vddk',
+    vddkLibdir,
+    lanes: 2,
+    parallelDisks: 4,
+    clientEnvironment: vddkEnvironment,
+  };
+}
 
 async function enrol(hub: TestHub, { dataDirectory }: NodeConfig): Promise<void> {
   const { body } = await hub.post('/api/v1/nodes', { name: Constellation.nodeName });

@@ -44,7 +44,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of di
       expect(ended).toMatchObject({ state: 'completed', error: null });
       const same = Object.fromEntries(vm.disks.map(({ key }) => [key, true]));
       expect(await all.compare(vm, ended)).toEqual(same);
-      expect(all.lab.snapshotHistory(vm.moref)).toEqual({ created: 1, removed: 1 });
+      expect(all.snapshotsSince(vm)).toEqual({ created: 1, removed: 1 });
     },
     120_000,
   );
@@ -91,8 +91,11 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of di
   });
 
   it("leaves somebody else's snapshot and changed block tracking alone, and says so", async () => {
-    const vm = await all.addVm({ name: 'foreign', disks: [{ sizeBytes: 2 * MIB }] });
-    await all.lab.createSnapshot(vm.moref, { name: 'before the upgrade' });
+    const vm = await all.addVm({ name: 'foreign', disks: [{ sizeBytes: 2 * MIB }] }, MIB, ({ moref }) =>
+      all.lab.createSnapshot(moref, { name: 'before the upgrade' }),
+    );
+    const { body } = await all.hub.get('/api/v1/vms?name=foreign');
+    expect(body).toMatchObject({ vms: [{ change_tracking: { state: 'unavailable' } }] });
     await all.lab.guestWrite(vm.moref, 2000, { offset: MIB, random: 'since', length: 4096 });
     const ended = await all.backUp('foreign');
     expect(ended.state).toBe('completed');

@@ -37,7 +37,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
       const ended = await all.end(String(body['backup_id']), 120_000);
       expect(ended).toMatchObject({ state: 'completed', error: null });
       expect(Object.values(await all.compare(vms[index]!, ended))).toEqual([true, true]);
-      expect(all.lab.snapshotHistory(vms[index]!.moref)).toEqual({ created: 1, removed: 1 });
+      expect(all.snapshotsSince(vms[index]!)).toEqual({ created: 1, removed: 1 });
     }
     await eventually('nothing is left', () => {
       expect(all.leftovers()).toEqual(NOTHING_LEFT);

@@ -43,7 +43,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path', () => {
     const ended = await all.end(String(body['backup_id']));
     expect(ended).toMatchObject({ state: 'completed', error: null, warnings: [] });
     expect(await all.compare(vm, ended)).toEqual({ [first!]: true, [second!]: true });
-    expect(all.lab.snapshotHistory(vm.moref)).toEqual({ created: 1, removed: 1 });
+    expect(all.snapshotsSince(vm)).toEqual({ created: 1, removed: 1 });
     await nothingLeft();
   });
 
