@@ -13,6 +13,7 @@ import {
   type LogLevel,
   type PortRange,
 } from '@sendense/runtime';
+import { parseWindow, type VerifySchedule } from './chains/schedule.js';
 
 /** Everything that can be set, with what is taken when it is not. `sendense-hub --help` prints this table. */
 export const hubSettings = {
@@ -52,6 +53,14 @@ export const hubSettings = {
     4096,
   ),
   SENDENSE_MAX_TASKS: integer('verifications, removals, … that run at the same time', 2, 1, 100),
+  SENDENSE_VERIFY_EVERY_DAYS: integer(
+    'days after which a restore point is read in full again; 0 is never',
+    30,
+    0,
+    36_500,
+  ),
+  SENDENSE_VERIFY_WINDOW: optionalText('when that may begin, local time: 22:00-06:00; always if not given'),
+  SENDENSE_VERIFY_RATE_LIMIT: integer('bytes per second for it; 0 is unlimited', 50 * 1024 * 1024, 0, 1e15),
   SENDENSE_RATE_LIMIT: integer('bytes per second for each backup; 0 is unlimited', 0, 0, 1e15),
 };
 
@@ -88,6 +97,8 @@ export interface HubConfig {
   readonly rateLimitBytesPerSecond: number;
   /** Of each incremental disk, of 64 KiB; 0 audits nothing. */
   readonly cbtAuditBlocks: number;
+  /** Of restore points, when nobody asks. */
+  readonly verification: VerifySchedule;
 }
 
 export interface BackupLimits {
@@ -106,6 +117,7 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
     ...(file ? { file } : {}),
   });
   const runtimeDirectory = resolve(settings.SENDENSE_RUNTIME_DIR);
+  const window = settings.SENDENSE_VERIFY_WINDOW;
   checkSocketLength(nodeSocketPath(runtimeDirectory, 'x'));
   return {
     apiListen: settings.SENDENSE_API_LISTEN,
@@ -126,6 +138,11 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
     maxTasks: settings.SENDENSE_MAX_TASKS,
     rateLimitBytesPerSecond: settings.SENDENSE_RATE_LIMIT,
     cbtAuditBlocks: settings.SENDENSE_CBT_AUDIT_BLOCKS,
+    verification: {
+      everyDays: settings.SENDENSE_VERIFY_EVERY_DAYS,
+      window: window ? parseWindow(window) : undefined,
+      rateLimitBytesPerSecond: settings.SENDENSE_VERIFY_RATE_LIMIT,
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import type { HubConfig } from './config.js';
 import type { Metrics } from './metrics.js';
 import type { Nodes } from './nodes/nodes.js';
 import type { Repositories } from './repositories/repositories.js';
+import type { Retention } from './retention/retention.js';
 import type { BackupRuns } from './runs/index.js';
 import type { Tasks } from './tasks/index.js';
 import type { Vcenters } from './vcenters/vcenters.js';
@@ -21,6 +22,7 @@ export interface HubContext {
   readonly vcenters: Vcenters;
   readonly runs: BackupRuns;
   readonly tasks: Tasks;
+  readonly retention: Retention;
   readonly locks: ChainLocks;
   readonly tunnel: TunnelServer;
   readonly audit: AuditTrail;

@@ -12,6 +12,7 @@ import { openListener, type ApiListener } from './api/listener.js';
 import { buildApi } from './api/server.js';
 import { AuditTrail } from './audit-trail.js';
 import { ChainLocks } from './chains/locks.js';
+import { ScheduledVerification } from './chains/schedule-verify.js';
 import { ownerMark, type HubConfig } from './config.js';
 import type { HubContext } from './context.js';
 import { ownDirectory } from './directories.js';
@@ -21,6 +22,7 @@ import { Nodes } from './nodes/nodes.js';
 import { HubTunnelPolicy } from './policy.js';
 import { naming } from './port-holder.js';
 import { Repositories } from './repositories/repositories.js';
+import { Retention } from './retention/retention.js';
 import { createBackupRuns, type BackupRuns, type BackupRunsDependencies } from './runs/index.js';
 import { startTasks } from './tasks/start-tasks.js';
 import { Vcenters } from './vcenters/vcenters.js';
@@ -78,8 +80,11 @@ export async function createHub(
   });
   const locks = new ChainLocks({ catalog, log });
   const owner = ownerMark(dataDirectory);
+  // The runs start before there is anything that could be done after a backup.
+  let afterBackup: Retention['afterBackup'] | undefined;
   const { runs, tunnel } = await startDataPlane({
     createRuns,
+    onCompleted: async (...chain) => afterBackup?.(...chain),
     config,
     owner,
     hostKeyPem,
@@ -92,6 +97,8 @@ export async function createHub(
     log,
   });
   const tasks = await startTasks({ config, catalog, locks, audit, repositories, owner, log }, acquired);
+  const retention = new Retention({ catalog, tasks, log });
+  afterBackup = (...chain) => retention.afterBackup(...chain);
   const context: HubContext = {
     config,
     log,
@@ -100,6 +107,7 @@ export async function createHub(
     nodes,
     runs,
     tasks,
+    retention,
     locks,
     tunnel,
     audit,
@@ -108,6 +116,8 @@ export async function createHub(
     startedAt: new Date(),
     stopping: stopping.signal,
   };
+  const schedule = new ScheduledVerification({ ...context, schedule: config.verification });
+  acquired.use('scheduled verification', schedule).start();
   const listener = await startApi(context, acquired);
   acquired.defer('streams of events', () => stopping.abort());
   const owned = acquired.move();
@@ -130,6 +140,7 @@ async function startApi(context: HubContext, acquired: OwnedStack): Promise<ApiL
 }
 
 interface DataPlaneOptions extends Required<HubParts> {
+  readonly onCompleted: Retention['afterBackup'];
   readonly config: HubConfig;
   readonly owner: string;
   readonly hostKeyPem: string;
@@ -149,10 +160,11 @@ interface DataPlaneOptions extends Required<HubParts> {
 async function startDataPlane(
   options: DataPlaneOptions,
 ): Promise<{ readonly runs: BackupRuns; readonly tunnel: TunnelServer }> {
-  const { createRuns, config, owner, hostKeyPem, acquired, catalog, audit, nodes, repositories, locks, log } =
-    options;
+  const { createRuns, onCompleted, config, owner, hostKeyPem, acquired } = options;
+  const { catalog, audit, nodes, repositories, locks, log } = options;
   const engine = `${buildInfo.version} (${buildInfo.commit})`;
-  const runs = await createRuns({ catalog, nodes, repositories, locks, config, owner, engine, log });
+  const shared = { catalog, nodes, repositories, locks, config, owner, log };
+  const runs = await createRuns({ ...shared, engine, onCompleted });
   let stopped: Promise<void> | undefined;
   const stopRuns = () => (stopped ??= Promise.resolve(runs[Symbol.asyncDispose]()));
   acquired.defer('backup runs', stopRuns);

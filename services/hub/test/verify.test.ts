@@ -1,4 +1,12 @@
-import { copyFileSync, readdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { RestorePointRecord } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
@@ -66,11 +74,12 @@ requires(
     const task = await stage.catalog.tasks.create(request);
     const context: TaskContext = {
       ...{ signal: o.signal ?? new AbortController().signal, log },
-      ...{ progress: () => undefined, commit: () => undefined },
+      ...{ progress: () => undefined, commit: () => undefined, soFar: (result) => void found.push(result) },
     };
     const { catalog, repositories } = stage;
     return verifyHandler({ catalog, repositories, tools: tools() }).run(task, context);
   }
+  const found: object[] = [];
   const stateOf = async ({ id }: RestorePointRecord) => stage.catalog.restorePoints.get(id);
   const suspects = async () =>
     (await stage.catalog.restorePoints.ofContext(vm.contextId, stage.repository.id))
@@ -163,14 +172,21 @@ requires(
       () => writeFileSync(hashesOf(full), Buffer.alloc(100, 1)),
       { kind: 'hashes_invalid', path: expect.stringMatching(/\.hashes$/) },
     ],
-    ["another disk's hashes", () => copyFileSync(hashesOf(full, 1), hashesOf(full)), { kind: 'hashes_invalid' }],
+    [
+      "another disk's hashes",
+      () => copyFileSync(hashesOf(full, 1), hashesOf(full)),
+      { kind: 'hashes_invalid' },
+    ],
   ];
-  it.each(damages)('finds %s, quickly, and blames the file that is broken alone', async (_, damage, finding) => {
-    damage();
-    const { findings } = await verify(last, { quick: true });
-    expect(findings).toMatchObject([{ pointId: full.id, ...finding }]);
-    expect((await verify(last)).findings).toMatchObject([{ pointId: full.id, ...finding }]);
-  });
+  it.each(damages)(
+    'finds %s, quickly, and blames the file that is broken alone',
+    async (_, damage, finding) => {
+      damage();
+      const { findings } = await verify(last, { quick: true });
+      expect(findings).toMatchObject([{ pointId: full.id, ...finding }]);
+      expect((await verify(last)).findings).toMatchObject([{ pointId: full.id, ...finding }]);
+    },
+  );
 
   it('finds an increment that stands on another image than it should', async () => {
     await stage.images.create(stage.at(`${vm.contextId}/disk-0/other.qcow2`), { sizeBytes: 4 * MIB });
@@ -223,6 +239,10 @@ requires(
       code: 'verification_failed',
       message: expect.stringContaining(`disk 2000 at offset ${2 * MIB} in ${middle.disks[0]!.imagePath}`),
       context: { restore_point_id: middle.id, disk_key: '2000', offset: String(2 * MIB), findings: '1' },
+    });
+    expect(found.at(-1)).toMatchObject({
+      ...{ outcome: 'failed', finding_count: 1, suspects: [last.id, middle.id] },
+      findings: [{ kind: 'content', restore_point_id: middle.id, disk_key: 2000, offset: 2 * MIB }],
     });
     expect(await suspects()).toEqual([middle.id, last.id].toSorted());
     expect(await stateOf(middle)).toMatchObject({

@@ -60,6 +60,16 @@ const ROUTES = [
   'GET /api/v1/tasks',
   'GET /api/v1/tasks/{id}',
   'POST /api/v1/tasks/{id}/cancel',
+  'POST /api/v1/restore-points/{id}/verify',
+  'POST /api/v1/repositories/{id}/rescan',
+  'GET /api/v1/repositories/{id}/retention',
+  'PUT /api/v1/repositories/{id}/retention',
+  'DELETE /api/v1/repositories/{id}/retention',
+  'GET /api/v1/vms/{context_id}/retention',
+  'PUT /api/v1/vms/{context_id}/retention',
+  'DELETE /api/v1/vms/{context_id}/retention',
+  'GET /api/v1/vms/{context_id}/retention/preview',
+  'POST /api/v1/vms/{context_id}/retention/apply',
   'GET /api/v1/audit-events',
 ];
 

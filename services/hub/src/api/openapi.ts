@@ -24,6 +24,7 @@ export function openApiDocument(version: string): FastifyDynamicSwaggerOptions {
         { name: 'backups', description: 'runs' },
         { name: 'restore points', description: 'what can be restored' },
         { name: 'tasks', description: 'long work on restore points and repositories' },
+        { name: 'retention', description: 'which restore points are kept' },
         { name: 'audit', description: 'who did what' },
       ],
       components: {

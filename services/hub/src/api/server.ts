@@ -12,6 +12,7 @@ import { healthRoutes } from '../routes/health.js';
 import { nodeRoutes } from '../routes/nodes.js';
 import { repositoryRoutes } from '../routes/repositories.js';
 import { restorePointRoutes } from '../routes/restore-points.js';
+import { retentionRoutes } from '../routes/retention.js';
 import { systemRoutes } from '../routes/system.js';
 import { taskRoutes } from '../routes/tasks.js';
 import { vcenterRoutes } from '../routes/vcenters.js';
@@ -52,6 +53,7 @@ export async function buildApi(hub: HubContext): Promise<{ readonly app: Api; re
     backupRoutes(api, hub);
     backupEventRoutes(api, hub);
     restorePointRoutes(api, hub);
+    retentionRoutes(api, hub);
     taskRoutes(api, hub);
     auditEventRoutes(api, hub);
   });

@@ -23,7 +23,7 @@ export interface RemovalPorts {
   readonly images: QemuImg;
 }
 
-export interface RemovalWork extends TaskContext {
+export interface RemovalWork extends Pick<TaskContext, 'signal' | 'log' | 'progress' | 'commit'> {
   /** Told before each step; for tests that end there. */
   readonly onStep?: (step: string) => void | Promise<void>;
 }

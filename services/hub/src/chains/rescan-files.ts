@@ -51,7 +51,10 @@ export async function* contextFolders(
   for await (const entry of entriesOf(repositoryPath)) {
     if (entry.name === MARKER_FILE) continue;
     if (isLeftover(entry.name)) oddities.partial.add(entry.name);
-    else if ((await kindOf(repositoryPath, entry)) === 'directory' && (await isContext(repositoryPath, entry.name)))
+    else if (
+      (await kindOf(repositoryPath, entry)) === 'directory' &&
+      (await isContext(repositoryPath, entry.name))
+    )
       yield entry.name;
     else oddities.strangers.add(entry.name);
   }
@@ -138,11 +141,14 @@ export async function readManifest(
   const absolute = join(repository.path, path);
   const found = await lstat(absolute);
   if (!found.isFile()) throw invalid('it is not a regular file');
-  if (found.size > MAX_MANIFEST_BYTES) throw invalid(`it has ${found.size} bytes, more than a manifest can have`);
+  if (found.size > MAX_MANIFEST_BYTES)
+    throw invalid(`it has ${found.size} bytes, more than a manifest can have`);
   const manifest = parseManifest(await readNoFurther(absolute, MAX_MANIFEST_BYTES), path);
   const { context_id, backup_id, repository_id } = manifest;
-  if (context_id !== contextId) throw invalid(`it is of ${context_id}, and lies in the folder of ${contextId}`);
-  if (basename(path).split('.json')[0] !== backup_id) throw invalid(`it is of ${backup_id}, which its name is not`);
+  if (context_id !== contextId)
+    throw invalid(`it is of ${context_id}, and lies in the folder of ${contextId}`);
+  if (basename(path).split('.json')[0] !== backup_id)
+    throw invalid(`it is of ${backup_id}, which its name is not`);
   if (repository_id !== repository.id) throw invalid(`it belongs to repository ${repository_id}`);
   for (const disk of manifest.disks)
     if (disk.disk_id !== `${context_id}-disk${disk.disk_number}`)
@@ -195,8 +201,7 @@ async function sortDiskFiles(
   for await (const entry of entriesOf(absolute)) {
     throwIfAborted(signal);
     const path = `${folder}/${entry.name}`;
-    if ((await kindOf(absolute, entry)) === 'file' && (owners.delete(path) || goners.has(path)))
-      continue;
+    if ((await kindOf(absolute, entry)) === 'file' && (owners.delete(path) || goners.has(path))) continue;
     if (!isLeftover(entry.name)) oddities.strangers.add(path);
     else if (!expected.has(path)) oddities.partial.add(path);
   }

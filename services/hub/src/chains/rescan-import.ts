@@ -71,7 +71,10 @@ export function parentsFirst(manifests: readonly Manifest[], known: ReadonlySet<
       return !ready;
     });
   }
-  return { ordered, orphans: waiting.map((manifest) => ({ manifest, reason: whyOrphan(manifest, byId, done) })) };
+  return {
+    ordered,
+    orphans: waiting.map((manifest) => ({ manifest, reason: whyOrphan(manifest, byId, done) })),
+  };
 }
 
 interface Parent {

@@ -112,7 +112,10 @@ async function addUnknown(
     }
     const gone = missing.get(id);
     if (gone === undefined) continue;
-    report.damaged.add({ path: pathOf(manifest), reason: `it names files that are not there: ${gone.join(', ')}` });
+    report.damaged.add({
+      path: pathOf(manifest),
+      reason: `it names files that are not there: ${gone.join(', ')}`,
+    });
     await doubt(catalog, id, gone);
   }
   for (const id of removing.keys())
@@ -168,8 +171,13 @@ export function saysTheSame({ disks }: Manifest, point: RestorePointRecord): boo
 
 /** Where a backup that runs writes, relative to the repository. */
 function partialFiles({ id, contextId, vmName, disks }: BackupRecord): string[] {
-  const layouts = disks.map(({ diskNumber }) => diskLayout({ contextId, vmName, backupId: id, number: diskNumber }));
-  const files = layouts.flatMap(({ imagePath, hashesPath }) => [publishedFile(imagePath), publishedFile(hashesPath)]);
+  const layouts = disks.map(({ diskNumber }) =>
+    diskLayout({ contextId, vmName, backupId: id, number: diskNumber }),
+  );
+  const files = layouts.flatMap(({ imagePath, hashesPath }) => [
+    publishedFile(imagePath),
+    publishedFile(hashesPath),
+  ]);
   return [...files, manifestFile('', { contextId, id })].map(({ partial }) => partial);
 }
 

@@ -27,7 +27,7 @@ export function parseWindow(text: string): DailyWindow {
   if (match && window.toMinute <= 24 * 60 && window.fromMinute !== window.toMinute) return window;
   throw new SendenseError(
     'invalid_config',
-    `'${text}' is no time of day from when to when: expected HH:MM-HH:MM, for example 22:00-06:00`,
+    `SENDENSE_VERIFY_WINDOW is '${text}': expected from when to when, HH:MM-HH:MM, for example 22:00-06:00`,
   );
 }
 

@@ -52,10 +52,7 @@ export interface Finding {
 }
 
 /** The chains of all disks of a point. @param ancestors every point that it builds on; others may be among them */
-export function diskChains(
-  point: RestorePointRecord,
-  ancestors: readonly RestorePointRecord[],
-): DiskChain[] {
+export function diskChains(point: RestorePointRecord, ancestors: readonly RestorePointRecord[]): DiskChain[] {
   const points = new Map([...ancestors, point].map((one) => [one.id, one]));
   return point.disks.map(({ diskKey, diskNumber }) => {
     const images: ChainImage[] = [];
@@ -161,7 +158,10 @@ async function checkImage(
       return wrong('wrong_size', `it is the image of a disk of ${size} bytes, not ${capacity}`);
     const base = parent && join(repositoryPath, parent.imagePath);
     if (info.backingPath !== base || (base !== undefined && info.backingFormat !== 'qcow2'))
-      return wrong('wrong_parent', `it builds on ${info.backingFile ?? 'nothing'}, not on ${base ?? 'nothing'}`);
+      return wrong(
+        'wrong_parent',
+        `it builds on ${info.backingFile ?? 'nothing'}, not on ${base ?? 'nothing'}`,
+      );
     if (info.corrupt) return wrong('image_damaged', 'it is marked as corrupt');
     if (readable) await images.check(path, limit);
     return [];

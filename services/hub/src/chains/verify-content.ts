@@ -63,7 +63,8 @@ export async function verifyDiskContent(chain: DiskChain, options: ContentOption
       expectedSizeBytes: own.capacityBytes,
       owner: options.owner,
       log,
-      probe: (address, name, limit) => probeExport(address, name, { log, ...(limit ? { signal: limit } : {}) }),
+      probe: (address, name, limit) =>
+        probeExport(address, name, { log, ...(limit ? { signal: limit } : {}) }),
       signal,
     });
     void server.died.then((error) => stop.abort(error));
@@ -95,10 +96,13 @@ async function blame(
   const readers = await readersOf(blocks, chain, repositoryPath);
   const strays = mismatches.filter(({ offset }) => !readers.has(Math.floor(offset / HASH_BLOCK_BYTES)));
   const [own] = chain.images;
-  const map = strays.length > 0 && own ? await images.map(join(repositoryPath, own.imagePath), { signal }) : [];
+  const map =
+    strays.length > 0 && own ? await images.map(join(repositoryPath, own.imagePath), { signal }) : [];
   return mismatches.flatMap((mismatch): Finding[] => {
     const { offset, length } = mismatch;
-    const holder = map.find((extent) => offset < extent.offset + extent.length && extent.offset < offset + length);
+    const holder = map.find(
+      (extent) => offset < extent.offset + extent.length && extent.offset < offset + length,
+    );
     const image =
       readers.get(Math.floor(offset / HASH_BLOCK_BYTES)) ??
       chain.images[holder?.depth ?? 0] ??
@@ -130,7 +134,8 @@ async function readersOf(
     await using hashes = await readBlockHashes(join(repositoryPath, image.hashesPath));
     for await (const { firstBlock, count } of hashes.runs())
       for (const block of blocks)
-        if (block >= firstBlock && block < firstBlock + count && !readers.has(block)) readers.set(block, image);
+        if (block >= firstBlock && block < firstBlock + count && !readers.has(block))
+          readers.set(block, image);
   }
   return readers;
 }

@@ -53,7 +53,11 @@ export interface Verification {
 export async function verifyPoint(request: VerifyRequest): Promise<Verification> {
   const { repository, point, ancestors, quick, tools, signal } = request;
   await requireTool(tools.qemuImg, 'qemu_img_failed', 'SENDENSE_QEMU_IMG');
-  const structure = { repositoryPath: repository.path, images: new QemuImg({ command: tools.qemuImg }), signal };
+  const structure = {
+    repositoryPath: repository.path,
+    images: new QemuImg({ command: tools.qemuImg }),
+    signal,
+  };
   const chains = diskChains(point, ancestors);
   const findings = await checkManifest(point, structure);
   const sound: DiskChain[] = [];

@@ -46,7 +46,7 @@ export function verifyHandler(dependencies: VerifyTaskDependencies): TaskHandler
 
 async function run(
   { subject, args }: TaskRecord,
-  { signal, log, progress }: TaskContext,
+  { signal, log, progress, soFar }: TaskContext,
   { catalog, repositories, tools }: VerifyTaskDependencies,
 ): Promise<TaskResult> {
   const point = await catalog.restorePoints.get(subject.id);
@@ -63,12 +63,32 @@ async function run(
     onProgress: progress,
   });
   const suspects = await record(catalog, point, verification);
-  if (verification.findings.length > 0) throw failure(point, verification, suspects);
+  const result = resultOf(point, verification, suspects);
+  if (verification.findings.length === 0) return result;
+  soFar(result);
+  throw failure(point, verification, suspects);
+}
+
+function resultOf(
+  point: RestorePointRecord,
+  { full, blocksChecked, findings, findingCount }: Verification,
+  suspects: readonly RestorePointRecord[],
+): TaskResult {
   return {
-    outcome: 'passed',
-    quick: !verification.full,
+    outcome: findings.length === 0 ? 'passed' : 'failed',
+    quick: !full,
     disks: point.disks.length,
-    blocks_checked: verification.blocksChecked,
+    blocks_checked: blocksChecked,
+    finding_count: findingCount,
+    findings: findings.map(({ kind, pointId, disk, path, offset, detail }) => ({
+      kind,
+      restore_point_id: pointId,
+      disk_key: disk?.key ?? null,
+      offset: offset ?? null,
+      path,
+      detail,
+    })),
+    suspects: suspects.map(({ id }) => id),
   };
 }
 

@@ -40,7 +40,8 @@ export function removalCosts(
     const own = images.get(pointId) ?? [];
     images.delete(pointId);
     const steps = own.map((image) => removeImage(image, pointId, images, free));
-    const sum = (field: 'bytesToCopy' | 'bytesFreed') => steps.reduce((total, step) => total + step[field], 0);
+    const sum = (field: 'bytesToCopy' | 'bytesFreed') =>
+      steps.reduce((total, step) => total + step[field], 0);
     free += sum('bytesFreed');
     return {
       pointId,
@@ -69,7 +70,12 @@ function removeImage(
   const children = [...images.values()]
     .flat()
     .filter((other) => other.diskNumber === image.diskNumber && other.parentPointId === pointId);
-  const total = { method: 'drop' as RemovalCost['methods'][number], bytesToCopy: 0, bytesFreed: 0, fits: true };
+  const total = {
+    method: 'drop' as RemovalCost['methods'][number],
+    bytesToCopy: 0,
+    bytesFreed: 0,
+    fits: true,
+  };
   if (children.length === 0) return { ...total, bytesFreed: image.storedBytes };
   for (const child of children) {
     const { method, bytesToCopy, fits } = planMerge({
@@ -80,7 +86,10 @@ function removeImage(
     });
     Object.assign(total, { method, bytesToCopy: total.bytesToCopy + bytesToCopy, fits: total.fits && fits });
     total.bytesFreed += Math.min(image.storedBytes, child.storedBytes);
-    child.storedBytes = Math.min(image.storedBytes + child.storedBytes, Math.max(image.capacityBytes, child.storedBytes));
+    child.storedBytes = Math.min(
+      image.storedBytes + child.storedBytes,
+      Math.max(image.capacityBytes, child.storedBytes),
+    );
     child.parentPointId = image.parentPointId;
   }
   return total;

@@ -2,8 +2,11 @@ import { Type } from 'typebox';
 import { answers, security } from '../api/openapi.js';
 import type { Api } from '../api/server.js';
 import type { HubContext } from '../context.js';
-import { Exactly, Id } from '../schemas/fields.js';
+import { rescanTask } from '../chains/rescan-task.js';
+import { Exactly, Id, NoBody } from '../schemas/fields.js';
 import { NewRepository, Repository, repositoryView } from '../schemas/repository.js';
+import { Task } from '../schemas/task.js';
+import { shownTask } from './tasks.js';
 
 const tags = ['repositories'];
 const ById = Exactly({ id: Id('`repository_id`') });
@@ -11,6 +14,7 @@ const ById = Exactly({ id: Id('`repository_id`') });
 export function repositoryRoutes(app: Api, hub: HubContext): void {
   readRoutes(app, hub);
   changeRoutes(app, hub);
+  rescanRoute(app, hub);
 }
 
 function readRoutes(app: Api, { repositories }: HubContext): void {
@@ -83,6 +87,30 @@ function changeRoutes(app: Api, { repositories }: HubContext): void {
     async ({ params }, reply) => {
       await repositories.remove(params.id);
       return reply.status(204).send(null);
+    },
+  );
+}
+
+function rescanRoute(app: Api, hub: HubContext): void {
+  app.post(
+    '/api/v1/repositories/:id/rescan',
+    {
+      config: { access: 'admin', action: 'repository.rescan' },
+      schema: {
+        tags,
+        summary: 'Make the catalogue agree with the manifests that lie in a repository',
+        description:
+          'The answer is the task that does it. Restore points that the catalogue does not know are added, those whose files are gone are reported and become suspect. Nothing is deleted; files that no manifest names are reported.',
+        security,
+        params: ById,
+        body: NoBody,
+        response: answers({ 202: Task }),
+      },
+    },
+    async ({ params, caller }, reply) => {
+      const { record } = await hub.repositories.get(params.id);
+      const task = await hub.tasks.start(rescanTask(record.id, `token:${caller?.id ?? 'unknown'}`));
+      return reply.status(202).header('location', `/api/v1/tasks/${task.id}`).send(shownTask(hub, task));
     },
   );
 }

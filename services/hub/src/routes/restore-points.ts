@@ -3,6 +3,7 @@ import { answers, security } from '../api/openapi.js';
 import type { Api } from '../api/server.js';
 import { requireRemovable } from '../chains/remove-inspect.js';
 import { removalRequest } from '../chains/remove-task.js';
+import { verifyTask } from '../chains/verify-task.js';
 import type { HubContext } from '../context.js';
 import { Exactly, Id } from '../schemas/fields.js';
 import { given } from '../schemas/given.js';
@@ -12,6 +13,7 @@ import {
   RestorePointPage,
   RestorePointsQuery,
   restorePointView,
+  Verify,
 } from '../schemas/restore-point.js';
 import { Task } from '../schemas/task.js';
 import { shownTask } from './tasks.js';
@@ -22,6 +24,7 @@ const ById = Exactly({ id: Id('`restore_point_id`') });
 
 export function restorePointRoutes(app: Api, hub: HubContext): void {
   readRoutes(app, hub);
+  verifyRoute(app, hub);
   removeRoute(app, hub);
   holdRoutes(app, hub);
 }
@@ -61,6 +64,36 @@ function readRoutes(app: Api, { catalog }: HubContext): void {
       },
     },
     async ({ params }) => restorePointView(await catalog.restorePoints.get(params.id)),
+  );
+}
+
+function verifyRoute(app: Api, hub: HubContext): void {
+  app.post(
+    '/api/v1/restore-points/:id/verify',
+    {
+      config: { access: 'operator', action: 'restore_point.verify' },
+      schema: {
+        tags,
+        summary: 'Read a restore point as a restore would, and compare every block with its hash',
+        description:
+          'The answer is the task that does it. It fails with `verification_failed` when anything is wrong, and its result names disk, offset and file; the point and every other that is read through the same file become suspect. A complete verification that passes clears that for this point.',
+        security,
+        params: ById,
+        body: Verify,
+        response: answers({ 202: Task }),
+      },
+    },
+    async ({ params, body, caller }, reply) => {
+      const point = await hub.catalog.restorePoints.get(params.id);
+      const task = await hub.tasks.start(
+        verifyTask(point, {
+          quick: body?.quick ?? false,
+          rateLimitBytesPerSecond: 0,
+          requestedBy: `token:${caller?.id ?? 'unknown'}`,
+        }),
+      );
+      return reply.status(202).header('location', `/api/v1/tasks/${task.id}`).send(shownTask(hub, task));
+    },
   );
 }
 

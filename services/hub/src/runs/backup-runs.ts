@@ -150,6 +150,7 @@ export class ActiveBackupRuns implements BackupRuns {
     if (run.state === 'completed') {
       const args = { node_name: run.nodeName, job_id: run.id };
       await reaper.attempt({ what: 'forget_job', args }, run.id);
+      await this.ports.onCompleted?.(run.contextId, run.request.repositoryId);
     }
     await this.#audit(run);
   }

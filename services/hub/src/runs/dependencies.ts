@@ -75,6 +75,8 @@ export interface BackupRunsDependencies {
   /** Of the build, for the manifests: `0.1.0 (abc123)`. */
   readonly engine: string;
   readonly log: Logger;
+  /** Called after each backup that completed, when its locks are free again. Must not reject. */
+  readonly onCompleted?: (contextId: string, repositoryId: string) => Promise<void>;
   /** @default DEFAULT_TIMING */
   readonly timing?: Partial<RunTiming>;
 }

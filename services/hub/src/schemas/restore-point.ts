@@ -73,6 +73,19 @@ export const Hold = Exactly(
   'Hold',
 );
 
+export const Verify = Type.Optional(
+  Nullable(
+    Exactly(
+      {
+        quick: Type.Optional(
+          Type.Boolean({ description: 'only the structure of the files; nothing of the disks is read' }),
+        ),
+      },
+      'Verify',
+    ),
+  ),
+);
+
 export const RestorePointsQuery = Exactly({
   ...pageQuery,
   vm_name: Type.Optional(Name('only those of VMs of exactly this name')),

@@ -6,7 +6,9 @@ import type { RetentionPlan } from '../retention/retention-plan.js';
 import { Bytes, Exactly, Id, Nullable, Time } from './fields.js';
 
 const Count = (description: string) =>
-  Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, description: `${description}; 0 if not given` }));
+  Type.Optional(
+    Type.Integer({ minimum: 0, maximum: 1_000_000, description: `${description}; 0 if not given` }),
+  );
 
 /** What is asked for: counts that are left out are 0. */
 export const NewRetentionPolicy = Exactly(
@@ -69,7 +71,16 @@ export const RetentionPreview = Type.Object(
         action: Type.Enum(['keep', 'remove']),
         reasons: Type.Array(
           Type.Object({
-            reason: Type.Enum(['last', 'daily', 'weekly', 'monthly', 'yearly', 'held', 'newest', 'no_policy']),
+            reason: Type.Enum([
+              'last',
+              'daily',
+              'weekly',
+              'monthly',
+              'yearly',
+              'held',
+              'newest',
+              'no_policy',
+            ]),
             detail: Type.String(),
           }),
           { description: 'every reason to keep it' },

@@ -3,6 +3,7 @@ import {
   type Catalog,
   type TaskKind,
   type TaskRecord,
+  type TaskResult,
   type TaskStateChange,
 } from '@sendense/catalog';
 import { SendenseError, toSendenseError } from '@sendense/core';
@@ -28,6 +29,8 @@ interface RunningTask {
   readonly abort: AbortController;
   /** Why it cannot be cancelled any more. */
   committed: string | undefined;
+  /** For one that does not come to its end. */
+  soFar: TaskResult | undefined;
   /** Never rejects. */
   readonly ended: Promise<void>;
 }
@@ -118,7 +121,7 @@ export class TaskRunner implements Tasks {
     // Asked for before a restart, and not taken notice of since.
     if (task.cancelReason !== undefined) abort.abort(new SendenseError('cancelled', task.cancelReason));
     const ended = Promise.withResolvers<void>();
-    const running: RunningTask = { abort, committed: undefined, ended: ended.promise };
+    const running: RunningTask = { abort, committed: undefined, soFar: undefined, ended: ended.promise };
     this.#running.set(task.id, running);
     const work = async () => {
       try {
@@ -145,7 +148,7 @@ export class TaskRunner implements Tasks {
       const result = await this.#work(task, handler, running, log);
       change = { state: 'completed', result };
     } catch (thrown) {
-      const ending = this.#ending(task, thrown, running.abort.signal, handler);
+      const ending = this.#ending(task, thrown, running, handler);
       if (!ending) {
         log.info('a task was interrupted by the end of the hub, and goes on at the next start');
         lock?.keep();
@@ -163,6 +166,9 @@ export class TaskRunner implements Tasks {
       signal: running.abort.signal,
       log,
       progress: (bytesDone, bytesTotal) => progress.report(bytesDone, bytesTotal),
+      soFar: (result) => {
+        running.soFar = result;
+      },
       commit: (why) => {
         running.committed = why;
       },
@@ -173,15 +179,16 @@ export class TaskRunner implements Tasks {
   #ending(
     task: TaskRecord,
     thrown: unknown,
-    signal: AbortSignal,
+    { abort: { signal }, soFar }: RunningTask,
     { resume }: TaskHandler,
   ): TaskStateChange | undefined {
+    const found = soFar ? { result: soFar } : {};
     const error = toSendenseError(thrown);
     const reason = signal.aborted ? toSendenseError(signal.reason).code : undefined;
     if (reason === 'shutting_down')
-      return resume ? undefined : { state: 'failed', error: toStoredError(interrupted(task)) };
-    if (reason === 'cancelled' && error.code === 'cancelled') return { state: 'cancelled' };
-    return { state: 'failed', error: toStoredError(error) };
+      return resume ? undefined : { state: 'failed', error: toStoredError(interrupted(task)), ...found };
+    if (reason === 'cancelled' && error.code === 'cancelled') return { state: 'cancelled', ...found };
+    return { state: 'failed', error: toStoredError(error), ...found };
   }
 
   async #change(taskId: string, change: TaskStateChange): Promise<TaskRecord> {

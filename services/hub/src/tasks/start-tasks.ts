@@ -5,13 +5,16 @@ import type { AuditTrail } from '../audit-trail.js';
 import type { ChainLocks } from '../chains/locks.js';
 import { RemovalRecovery } from '../chains/recover-removals.js';
 import { removalTask } from '../chains/remove-task.js';
+import { rescanHandler } from '../chains/rescan-task.js';
+import { verifyHandler } from '../chains/verify-task.js';
 import type { HubConfig } from '../config.js';
+import { pruneHandler } from '../retention/prune-task.js';
 import type { RepositoryAccess } from '../runs/index.js';
 import { TaskRunner } from './runner.js';
 import type { Tasks } from './types.js';
 
 export interface TasksDependencies {
-  readonly config: Pick<HubConfig, 'maxTasks' | 'qemuImg'>;
+  readonly config: Pick<HubConfig, 'maxTasks' | 'qemuImg' | 'qemuNbd' | 'runtimeDirectory'>;
   readonly catalog: Catalog;
   readonly locks: ChainLocks;
   readonly audit: AuditTrail;
@@ -30,7 +33,13 @@ export async function startTasks(dependencies: TasksDependencies, acquired: Owne
     'tasks',
     new TaskRunner({ catalog, locks, audit, log, maxTasks: config.maxTasks }),
   );
-  tasks.register('remove', removalTask({ catalog, repositories, images }));
+  const removal = { catalog, repositories, images };
+  const { qemuImg, qemuNbd, runtimeDirectory } = config;
+  const tools = { qemuImg, qemuNbd, runtimeDirectory, owner };
+  tasks.register('remove', removalTask(removal));
+  tasks.register('prune', pruneHandler(removal));
+  tasks.register('verify', verifyHandler({ catalog, repositories, tools }));
+  tasks.register('rescan', rescanHandler({ catalog, repositories, locks, removal }));
   await tasks.begin();
   const recovery = acquired.use('unfinished removals', new RemovalRecovery({ catalog, tasks, log }));
   await recovery.start();

@@ -25,6 +25,8 @@ export interface TaskContext {
   readonly log: Logger;
   /** How far it is. May be called as often as one likes: it is written once a second. */
   progress(bytesDone: number, bytesTotal: number): void;
+  /** What it has found or done so far: kept with the task however it ends. The result that is returned at the end replaces it. */
+  soFar(result: TaskResult): void;
   /** From now on cancelling is refused with these words: what was begun can only be finished. */
   commit(why: string): void;
 }

@@ -9,7 +9,12 @@ import { OwnedStack, runCommand, silentLogger as log } from '@sendense/runtime';
 import { importedPoint } from '../../src/chains/rescan-import.js';
 import { Repositories } from '../../src/repositories/repositories.js';
 import type { UsableRepository } from '../../src/runs/index.js';
-import { formatManifest, MANIFEST_SCHEMA, type Manifest, type ManifestDisk } from '../../src/runs/manifest.js';
+import {
+  formatManifest,
+  MANIFEST_SCHEMA,
+  type Manifest,
+  type ManifestDisk,
+} from '../../src/runs/manifest.js';
 
 const BLOCK = HASH_BLOCK_BYTES;
 
@@ -133,7 +138,8 @@ export class ChainVm {
     const at = this.stage.nextTime();
     const id = `backup-${this.name}-${timestampName(at)}`;
     const disks: ManifestDisk[] = [];
-    for (const [number, disk] of this.disks.entries()) disks.push(await this.#sealDisk(id, number, disk, type));
+    for (const [number, disk] of this.disks.entries())
+      disks.push(await this.#sealDisk(id, number, disk, type));
     const manifest = this.#manifest(id, at, type, disks);
     this.manifests.push(manifest);
     const path = this.stage.at(manifestPath(this.contextId, id));
