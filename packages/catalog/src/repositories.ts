@@ -28,8 +28,16 @@ const withCount = { _count: { select: { restorePoints: true } } } satisfies Pris
 export class Repositories {
   constructor(private readonly database: Database) {}
 
-  /** @throws `already_exists` when the name or the path is taken, `invalid_argument` */
-  async create(o: { name: string; type: RepositoryType; path: string }): Promise<RepositoryRecord> {
+  /**
+   * @param o.id that a repository has which is found again; a new one when it is left out
+   * @throws `already_exists` when the id, the name or the path is taken, `invalid_argument`
+   */
+  async create(o: {
+    id?: string;
+    name: string;
+    type: RepositoryType;
+    path: string;
+  }): Promise<RepositoryRecord> {
     const name = requireText('the name of a repository', o.name);
     const path = requireText('the path of a repository', o.path, MAX_PATH_LENGTH);
     if (!isAbsolute(path))
@@ -41,10 +49,9 @@ export class Repositories {
     try {
       return await this.database.transaction(async (transaction) => {
         const wanted = `repo-${o.type}-${Math.floor(createdAt.getTime() / 1000)}`;
-        const id = await freeId(
-          wanted,
-          async (id) => (await transaction.repository.findUnique({ where: { id } })) !== null,
-        );
+        const isTaken = async (id: string) => (await transaction.repository.findUnique({ where: { id } })) !== null;
+        const id = o.id ?? (await freeId(wanted, isTaken));
+        if (o.id !== undefined && (await isTaken(id))) throw idTaken(id);
         const data = { id, name, type: o.type, path, createdAt };
         return toRecord(await transaction.repository.create({ data, include: withCount }));
       });
@@ -102,6 +109,12 @@ export class Repositories {
       await transaction.repository.delete({ where: { id } });
     });
   }
+}
+
+function idTaken(id: string): SendenseError {
+  return new SendenseError('already_exists', `there is already a repository with the id ${printable(id)}`, {
+    context: { repository_id: id },
+  });
 }
 
 export function repositoryNotFound(id: string): SendenseError {

@@ -156,20 +156,6 @@ export class Tasks {
     }));
   }
 
-  async countByState(): Promise<Record<TaskState, number>> {
-    const groups = await this.database.run((client) =>
-      client.task.groupBy({ by: ['state'], _count: { _all: true } }),
-    );
-    const count = (state: TaskState) => groups.find((group) => group.state === state)?._count._all ?? 0;
-    return {
-      queued: count('queued'),
-      running: count('running'),
-      completed: count('completed'),
-      failed: count('failed'),
-      cancelled: count('cancelled'),
-    };
-  }
-
   async #update(id: string, change: (row: TaskRow) => Partial<TaskRow>): Promise<TaskRecord> {
     return this.database.transaction(async (transaction) => {
       const row = await transaction.task.findUnique({ where: { id } });
