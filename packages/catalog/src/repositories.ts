@@ -49,7 +49,8 @@ export class Repositories {
     try {
       return await this.database.transaction(async (transaction) => {
         const wanted = `repo-${o.type}-${Math.floor(createdAt.getTime() / 1000)}`;
-        const isTaken = async (id: string) => (await transaction.repository.findUnique({ where: { id } })) !== null;
+        const isTaken = async (id: string) =>
+          (await transaction.repository.findUnique({ where: { id } })) !== null;
         const id = o.id ?? (await freeId(wanted, isTaken));
         if (o.id !== undefined && (await isTaken(id))) throw idTaken(id);
         const data = { id, name, type: o.type, path, createdAt };

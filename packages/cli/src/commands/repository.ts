@@ -5,6 +5,12 @@ import { answer, answerTable, type CommandContext } from '../command-context.js'
 import { NO_WAIT, stayWith, type WaitOption } from '../long-work.js';
 import { facts, formatBytes } from '../output.js';
 
+interface AddOptions {
+  readonly path: string;
+  readonly type: string;
+  readonly adopt?: boolean;
+}
+
 export function addRepositoryCommands(program: Command, context: CommandContext): void {
   const repository = program.command('repository').alias('repo').description('where backups are kept');
 
@@ -13,11 +19,20 @@ export function addRepositoryCommands(program: Command, context: CommandContext)
     .description('use a directory of the hub as a repository')
     .requiredOption('--path <directory>', 'an existing directory on the hub, writable for its user')
     .option('--type <type>', 'local', 'local')
-    .addHelpText('after', '\nExample:\n  sendense repository add main --path /srv/backup')
-    .action(async (name: string, options: { path: string; type: string }, command: Command) => {
-      const made = await context
-        .api()
-        .post<Repository>('/api/v1/repositories', { name, type: options.type, path: resolve(options.path) });
+    .option('--adopt', 'take over one that another hub used, which must not use it any more')
+    .addHelpText(
+      'after',
+      `
+A repository whose catalogue was lost is found again: add its directory, then 'sendense repository rescan'.
+
+Example:
+  sendense repository add main --path /srv/backup`,
+    )
+    .action(async (name: string, options: AddOptions, command: Command) => {
+      const made = await context.api().post<Repository>('/api/v1/repositories', {
+        ...{ name, type: options.type, path: resolve(options.path) },
+        ...(options.adopt ? { adopt: true } : {}),
+      });
       answer(context, command, made, shown(made));
     });
 

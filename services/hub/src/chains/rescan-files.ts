@@ -76,7 +76,7 @@ async function isContext(repositoryPath: string, name: string): Promise<boolean>
  * @param expected partial files of backups that run, relative to the repository
  */
 export async function scanContext(
-  repository: { readonly id: string; readonly path: string },
+  repository: { readonly path: string },
   contextId: string,
   oddities: Oddities,
   o: { readonly expected: ReadonlySet<string>; readonly signal: AbortSignal },
@@ -105,7 +105,7 @@ export async function scanContext(
 }
 
 async function* readManifests(
-  repository: { readonly id: string; readonly path: string },
+  repository: { readonly path: string },
   contextId: string,
   oddities: Oddities,
   { expected, signal }: { readonly expected: ReadonlySet<string>; readonly signal: AbortSignal },
@@ -133,7 +133,7 @@ async function* readManifests(
  * @throws `manifest_invalid`
  */
 export async function readManifest(
-  repository: { readonly id: string; readonly path: string },
+  repository: { readonly path: string },
   contextId: string,
   path: string,
 ): Promise<Manifest> {
@@ -144,12 +144,11 @@ export async function readManifest(
   if (found.size > MAX_MANIFEST_BYTES)
     throw invalid(`it has ${found.size} bytes, more than a manifest can have`);
   const manifest = parseManifest(await readNoFurther(absolute, MAX_MANIFEST_BYTES), path);
-  const { context_id, backup_id, repository_id } = manifest;
+  const { context_id, backup_id } = manifest;
   if (context_id !== contextId)
     throw invalid(`it is of ${context_id}, and lies in the folder of ${contextId}`);
   if (basename(path).split('.json')[0] !== backup_id)
     throw invalid(`it is of ${backup_id}, which its name is not`);
-  if (repository_id !== repository.id) throw invalid(`it belongs to repository ${repository_id}`);
   for (const disk of manifest.disks)
     if (disk.disk_id !== `${context_id}-disk${disk.disk_number}`)
       throw invalid(`its disk ${disk.disk_number} is named ${disk.disk_id}`);

@@ -2,13 +2,13 @@ import type { ImportedPoint } from '@sendense/catalog';
 import { manifestPath } from '@sendense/core';
 import type { Manifest } from '../runs/manifest.js';
 
-/** A manifest for the catalogue. */
-export function importedPoint(manifest: Manifest): ImportedPoint {
+/** A manifest for the catalogue. @param repositoryId where it was found, whatever it says: it may have been moved */
+export function importedPoint(manifest: Manifest, repositoryId: string): ImportedPoint {
   const { backup_id: id, context_id: contextId, vm, disks } = manifest;
   return {
     id,
     contextId,
-    repositoryId: manifest.repository_id,
+    repositoryId,
     vm: {
       name: vm.name,
       instanceUuid: vm.instance_uuid,

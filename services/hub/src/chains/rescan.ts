@@ -93,7 +93,7 @@ async function addUnknown(
   known: readonly RestorePointRecord[],
   running: readonly BackupRecord[],
   report: RescanReport,
-  { catalog }: RescanOptions,
+  { catalog, repository }: RescanOptions,
 ): Promise<void> {
   const ids = new Set([...known, ...running].map(({ id }) => id));
   // Points on one that is being removed may still name it: it is taken in too, until its removal is finished.
@@ -104,7 +104,7 @@ async function addUnknown(
     // Sealed since the catalogue was read.
     if ((await catalog.restorePoints.find(id)) !== undefined) continue;
     try {
-      await catalog.restorePoints.importPoint(importedPoint(manifest));
+      await catalog.restorePoints.importPoint(importedPoint(manifest, repository.id));
       if (!removing.has(id)) report.added.add(id);
     } catch (error) {
       report.damaged.add({ path: pathOf(manifest), reason: toSendenseError(error).message });

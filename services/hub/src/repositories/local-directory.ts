@@ -1,8 +1,9 @@
 import { access, constants, realpath, stat, statfs } from 'node:fs/promises';
 import { dirname, isAbsolute } from 'node:path';
 import { SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
-import { MARKER_FILE, readMarker, removeMarker, writeMarker } from './marker.js';
+import { MARKER_FILE, readMarker, removeMarker, writeMarker, type Marker } from './marker.js';
 import type {
+  ClaimOptions,
   RepositoryPlace,
   RepositorySpace,
   RepositoryStatus,
@@ -26,13 +27,18 @@ export class LocalDirectory implements RepositoryType {
     return realpath(path);
   }
 
-  async claim(place: RepositoryPlace, hubId: string): Promise<void> {
+  markAt(path: string): Promise<Marker | undefined> {
+    return readMarker(path);
+  }
+
+  async claim(place: RepositoryPlace, hubId: string, o: ClaimOptions = {}): Promise<void> {
     const found = await readMarker(place.path);
-    if (found && (found.hubId !== hubId || found.repositoryId !== place.id)) {
+    const isOthers = found && found.hubId !== hubId && !o.takeOver;
+    if (found && (isOthers || found.repositoryId !== place.id)) {
       const whose = found.hubId === hubId ? 'this hub' : 'another hub, or an earlier catalogue of this one';
       throw new SendenseError(
         'repository_in_use',
-        `${place.path} already belongs to repository ${found.repositoryId} of ${whose}. Choose another directory; if nobody uses it any more, remove ${shellQuote(`${place.path}/${MARKER_FILE}`)} first`,
+        `${place.path} already belongs to repository ${found.repositoryId} of ${whose}. Choose another directory; if no other hub uses it any more, take it over with its restore points by adding it with "adopt": true (sendense repository add --adopt), and rescan it; its mark is ${shellQuote(`${place.path}/${MARKER_FILE}`)}`,
         { context: { path: place.path, repository_id: found.repositoryId } },
       );
     }

@@ -1,7 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 import type { Catalog, RepositoryRecord } from '@sendense/catalog';
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { printable, SendenseError, toSendenseError } from '@sendense/core';
 import { withDeadline, type Logger } from '@sendense/runtime';
 import type { RepositoryAccess, UsableRepository } from '../runs/index.js';
 import { LocalDirectory } from './local-directory.js';
@@ -24,6 +24,13 @@ export interface RepositoriesOptions {
   readonly log: Logger;
   /** @default local directories */
   readonly types?: RepositoryTypes;
+}
+
+export interface NewRepository {
+  readonly name: string;
+  readonly type: RepositoryRecord['type'];
+  readonly path: string;
+  readonly adopt?: boolean;
 }
 
 export type RepositoryTypes = Readonly<Record<RepositoryRecord['type'], RepositoryType>>;
@@ -69,21 +76,25 @@ export class Repositories implements RepositoryAccess {
   }
 
   /**
-   * @throws `repository_missing`, `repository_not_writable`, `repository_in_use`, `already_exists`, `conflict` when it
-   *   overlaps another or the hub's own directories
+   * Takes a directory as a repository. One that was a repository of this hub before, and of which the catalogue knows
+   * nothing any more, is the same again: a rescan then finds its restore points.
+   *
+   * @param request.adopt also take over one that carries the mark of another hub, which must not use it any more
+   * @throws `repository_missing`, `repository_not_writable`, `repository_in_use`, `already_exists`, `manifest_invalid`,
+   *   `conflict` when it overlaps another or the hub's own directories
    */
-  async add(request: {
-    readonly name: string;
-    readonly type: RepositoryRecord['type'];
-    readonly path: string;
-  }): Promise<RepositoryWithStatus> {
+  async add({ name, type: kind, path: given, adopt = false }: NewRepository): Promise<RepositoryWithStatus> {
     const { catalog, hubId } = this.options;
-    const type = this.#types[request.type];
-    const path = await type.resolve(request.path);
+    const type = this.#types[kind];
+    const path = await type.resolve(given);
     await this.#refuseOverlap(path);
-    const record = await catalog.repositories.create({ ...request, path });
+    const mark = await type.markAt(path);
+    const isOwn = mark !== undefined && (adopt || mark.hubId === hubId);
+    if (isOwn) await this.#requireFree(mark.repositoryId, path);
+    const id = isOwn ? { id: mark.repositoryId } : {};
+    const record = await catalog.repositories.create({ ...id, name, type: kind, path });
     try {
-      await type.claim(record, hubId);
+      await type.claim(record, hubId, { takeOver: adopt });
     } catch (error) {
       await catalog.repositories.remove(record.id);
       throw toSendenseError(error, 'repository_not_writable');
@@ -129,6 +140,23 @@ export class Repositories implements RepositoryAccess {
     const check = this.#types[record.type].check(record).finally(() => this.#checking.delete(record.id));
     this.#checking.set(record.id, check);
     return check;
+  }
+
+  /** A copy of a repository that is in use is not a second one of the same id. @throws `repository_in_use`, `manifest_invalid` */
+  async #requireFree(id: string, path: string): Promise<void> {
+    if (!/^repo-[a-z]+-\d{1,20}(-\d{1,6})?$/.test(id))
+      throw new SendenseError(
+        'manifest_invalid',
+        `${path} is marked as the repository ${printable(id).slice(0, 100)}, which is no id of ours: restore its mark, or remove it`,
+        { context: { path } },
+      );
+    const other = await this.options.catalog.repositories.find(id);
+    if (!other) return;
+    throw new SendenseError(
+      'repository_in_use',
+      `${path} is marked as repository ${id}, which lies at ${other.path}: it is a copy of it. Remove the repository ${id} first if this one is to take its place, or remove the mark from the copy`,
+      { context: { path, repository_id: id } },
+    );
   }
 
   async #refuseOverlap(path: string): Promise<void> {

@@ -30,6 +30,12 @@ export const NewRepository = Exactly(
       format: 'text',
       description: "an existing directory of the hub, absolute, writable for the hub's user",
     }),
+    adopt: Type.Optional(
+      Type.Boolean({
+        description:
+          'take it over with its restore points although it carries the mark of another hub, which must not use it any more',
+      }),
+    ),
   },
   'NewRepository',
 );

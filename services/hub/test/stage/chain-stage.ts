@@ -145,7 +145,7 @@ export class ChainVm {
     const path = this.stage.at(manifestPath(this.contextId, id));
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, formatManifest(manifest));
-    await this.stage.catalog.restorePoints.importPoint(importedPoint(manifest));
+    await this.stage.catalog.restorePoints.importPoint(importedPoint(manifest, this.stage.repository.id));
     return this.stage.catalog.restorePoints.get(id);
   }
 
