@@ -154,6 +154,21 @@ requires(
       expect(await plannedReasons()).toEqual(['parent_suspect', 'changed_blocks']);
     });
 
+    it('is in doubt as well when what it builds on failed verification meanwhile', async () => {
+      const { id } = await spine.backUp(contextId);
+      vm.disk(2000).fill(0, 4096, 'changed');
+      const hold = node.hold('copying');
+      const running = await spine.start(contextId, { type: 'incremental' });
+      await hold.reached;
+      await spine.catalog.restorePoints.markSuspect([id], 'its verification failed');
+      hold.release();
+      await spine.end(running.id);
+      expect(await spine.catalog.restorePoints.get(running.id)).toMatchObject({
+        suspect: true,
+        suspectReason: `it builds on ${id}, which is suspect: its verification failed`,
+      });
+    });
+
     it('is a full when an image below the newest has gone', async () => {
       const first = await spine.backUp(contextId);
       await incremental();
@@ -250,6 +265,61 @@ requires(
       const record = await incremental();
       expect(record.state).toBe('completed');
       expect(record.warnings).toMatchObject([{ code: 'cbt_audit_skipped', context: { disk_key: '2000' } }]);
+    });
+  });
+
+  describe('as a dry run', () => {
+    const preview = async () => spine.runs.plan(await spine.request(contextId, { type: 'incremental' }));
+
+    it('says what it would build on, read, need and let go, and does nothing', async () => {
+      const { id: repositoryId } = await spine.repository();
+      const first = await spine.backUp(contextId);
+      vm.disk(2000).fill(MIB, 64 * KIB, 'changed');
+      const second = await incremental();
+      await spine.catalog.retention.set(
+        { contextId },
+        { keepLast: 1, daily: 0, weekly: 0, monthly: 0, yearly: 0 },
+      );
+      const before = await spine.files();
+      const plan = await preview();
+      expect(plan).toMatchObject({
+        vmName: 'pgtest1',
+        repositoryId,
+        ports: 2,
+        portsFree: 10,
+        expectedBytes: 64 * KIB,
+        disks: [
+          { type: 'incremental', expectedBytes: 64 * KIB, parent: { restorePointId: second.id } },
+          { type: 'incremental', expectedBytes: 0 },
+        ],
+        // With the point that would be made: that is the one that stays.
+        retention: { remove: [first.id, second.id] },
+      });
+      expect(plan.retention.mergeBytes).toBeGreaterThan(0);
+      expect(plan.spaceNeededBytes).toBeGreaterThan(plan.expectedBytes);
+      expect(await spine.files()).toEqual(before);
+      expect(node.started).toHaveLength(2);
+      expect((await spine.catalog.backups.list()).items).toHaveLength(2);
+    });
+
+    it('is refused as the backup would be', async () => {
+      const hold = node.hold('accepted');
+      const { id } = await spine.start(contextId);
+      await hold.reached;
+      await expect(preview()).rejects.toMatchObject({
+        code: 'backup_already_running',
+        context: { backup_id: id },
+      });
+      hold.release();
+      await spine.end(id);
+      node.cut();
+      await expect(preview()).rejects.toMatchObject({ code: 'node_offline' });
+      await expect(
+        spine.runs.plan({ ...(await spine.request(contextId)), repositoryId: 'repo-none' }),
+      ).rejects.toMatchObject({ code: 'repository_not_found' });
+      await expect(spine.runs.plan(await spine.request('ctx-none'))).rejects.toMatchObject({
+        code: 'vm_not_protected',
+      });
     });
   });
 

@@ -1,6 +1,7 @@
 import type { BackupRecord, CleanupArgs } from '@sendense/catalog';
 import { SendenseError, toSendenseError } from '@sendense/core';
 import type { BackupRunsDependencies } from './dependencies.js';
+import { inheritDoubt } from './inherit-doubt.js';
 import { connectionOf } from './planning.js';
 import { decision, publishFiles, sealRequest } from './publish.js';
 import { manifestFile, removeHalfWritten, removeRunFiles } from './run-files.js';
@@ -128,7 +129,7 @@ async function finishOrFail(
     if (!manifest) return await failInterrupted(record, catalog);
     await publishFiles(path, manifest);
     await removeHalfWritten(manifestFile(path, record));
-    await catalog.backups.seal(record.id, sealRequest(manifest));
+    await inheritDoubt(catalog, await catalog.backups.seal(record.id, sealRequest(manifest)));
   } catch (thrown) {
     const error = toSendenseError(thrown);
     // Somebody damaged it meanwhile: trying again would not help. Anything else may pass.

@@ -10,6 +10,7 @@ import { dirname } from 'node:path';
 import { checkAudit, type CbtAudit } from './cbt-audit.js';
 import type { BackupRunsDependencies, RunTiming, UsableRepository } from './dependencies.js';
 import { whileReachable } from './follow-job.js';
+import { inheritDoubt } from './inherit-doubt.js';
 import { MANIFEST_SCHEMA, type Manifest, type ManifestDisk } from './manifest.js';
 import type { NodeOutcome } from './node-events.js';
 import { decide, publishFiles, sealRequest } from './publish.js';
@@ -61,7 +62,8 @@ export async function seal(
   run.commit();
   await decide(repository.path, manifest);
   await publishFiles(repository.path, manifest);
-  return dependencies.catalog.backups.seal(run.id, sealRequest(manifest));
+  const point = await dependencies.catalog.backups.seal(run.id, sealRequest(manifest));
+  return inheritDoubt(dependencies.catalog, point);
 }
 
 /** The hashes of what the node read at the source, by which the image can be verified for ever. */
