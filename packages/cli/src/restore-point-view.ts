@@ -53,7 +53,10 @@ export function showPoint(point: RestorePoint, tty: boolean): string {
     ['quiesced', point.quiesced ? 'yes' : 'no'],
     ['manifest', point.manifest_path],
   ]);
-  const findings = point.verification === 'failed' ? block('findings', point.verification_detail) : '';
+  // Most often they are the reason of the doubt, which is said first.
+  const told = point.suspect && point.verification_detail === point.suspect_reason;
+  const findings =
+    point.verification === 'failed' && !told ? block('findings', point.verification_detail) : '';
   return [suspectBlock(point), head, findings, disks].filter((part) => part !== '').join('\n\n');
 }
 

@@ -71,6 +71,11 @@ describe('restore points', () => {
       "*** Verify it with 'sendense restore-point verify p2': one that passes takes this mark away.",
     ]);
     expect(out).toMatch(/^verified: +FAILED/m);
+    expect(out).toContain('findings:\n  disk 2000 at offset 0 is wrong\n');
+    hub.answers('GET /api/v1/restore-points/p2', {
+      body: { ...suspect, suspect_reason: suspect.verification_detail },
+    });
+    expect((await hub.run(['restore-point', 'show', 'p2'])).out).not.toContain('findings');
     const good = (await hub.run(['restore-point', 'show', 'p0'])).out;
     expect(good).not.toContain('SUSPECT');
     expect(good).toMatch(/^verified: +never$/m);
