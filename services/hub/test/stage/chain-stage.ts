@@ -53,6 +53,15 @@ export class ChainStage implements AsyncDisposable {
     return join(this.repository.path, path);
   }
 
+  /** A raw file with what a disk was at a point. @returns its path */
+  raw(vm: ChainVm, disk: number, pointId: string): string {
+    const content = vm.disks[disk]?.history.get(pointId);
+    if (!content) throw new Error(`${pointId} has no disk ${disk}`);
+    const path = join(this.folder, 'source.raw');
+    writeFileSync(path, content);
+    return path;
+  }
+
   vm(name: string, sizesBytes: readonly number[]): ChainVm {
     return new ChainVm(this, name, sizesBytes);
   }
