@@ -1,22 +1,23 @@
-import { delay } from '@sendense/runtime';
 import { NODE_NAME, Stage, startLab, startPair, type Constellation } from '@sendense/stage';
-import { makeGuestDisk, PARTITION_OFFSET, type GuestDisk } from './guest-disks.js';
+import { previewRetention, verify, type PreviewFacts, type VerifyFacts } from './after.js';
+import { backUp, isProven, type ProvenBackup } from './back-up.js';
+import { guestWrites, inLab, snapshotList } from './guest.js';
+import { makeGuestDisk, type GuestDisk } from './guest-disks.js';
 import { nextSteps } from './next-steps.js';
-import { countLeftovers, proveDisk, type BackupAnswer, type DiskProof } from './proof.js';
+import { countLeftovers } from './proof.js';
 
 const VM = 'pgtest1';
 
-/** What the demo's last line says. */
-interface Facts {
+/** What the demo's last line says: of the full beside `ok`, and then of what came after it. */
+interface Facts extends Omit<ProvenBackup, 'writes'> {
   readonly ok: boolean;
-  readonly backup_id: string;
-  readonly state: string;
-  readonly seconds: number;
-  readonly disks: readonly DiskProof[];
-  readonly snapshots_created: number;
   readonly snapshots_left: number;
   readonly processes_left: number;
   readonly leases_left: number;
+  readonly change_tracking: string;
+  readonly incremental: Omit<ProvenBackup, 'writes'>;
+  readonly verify: VerifyFacts;
+  readonly retention_preview: PreviewFacts;
 }
 
 /** @returns whether everything that the demo shows was true */
@@ -32,10 +33,10 @@ export async function runDemo(directory: string, keep: boolean): Promise<boolean
     const lab = await startLab(stage);
     await createVm(stage, disks);
     const pair = await startPair(stage, lab);
-    const repositoryId = await configure(stage, pair);
-    const facts = await backUpAndProve(stage, pair, repositoryId);
+    const { repositoryId, changeTracking } = await configure(stage, pair);
+    const facts = await showEverything(stage, pair, repositoryId, disks);
     console.log(nextSteps(stage, pair, repositoryId, VM, keep));
-    console.log(JSON.stringify(facts));
+    console.log(JSON.stringify({ ...facts, change_tracking: changeTracking } satisfies Facts));
     return facts.ok;
   } finally {
     if (!keep) await Stage.stop(directory);
@@ -45,121 +46,87 @@ export async function runDemo(directory: string, keep: boolean): Promise<boolean
 async function createVm(stage: Stage, disks: readonly GuestDisk[]): Promise<void> {
   await inLab(stage, 'vm', 'create', VM, ...disks.flatMap(({ sizeBytes }) => ['--disk', String(sizeBytes)]));
   for (const [index, { image }] of disks.entries()) {
-    await inLab(
-      stage,
-      'guest',
-      'write',
-      VM,
-      '--disk',
-      String(2000 + index),
-      '--offset',
-      '0',
-      '--file',
-      image,
-    );
+    const where = ['--disk', String(2000 + index), '--offset', '0'];
+    await inLab(stage, 'guest', 'write', VM, ...where, '--file', image);
   }
 }
 
-/** vCenter, protection and repository, as a person would with the CLI. @returns the repository's id */
-async function configure(stage: Stage, pair: Constellation): Promise<string> {
+/** vCenter, protection and repository, as a person would with the CLI. */
+async function configure(
+  stage: Stage,
+  pair: Constellation,
+): Promise<{ readonly repositoryId: string; readonly changeTracking: string }> {
   const { lab, cli } = pair;
   const vcenter = await cli<{ vcenter_id: string }>(
     ...['vcenter', 'add', 'lab', '--node', NODE_NAME, '--endpoint', new URL(lab.endpoint).host],
-    ...[
-      '--username',
-      lab.username,
-      '--password-file',
-      lab.password_file,
-      '--thumbprint',
-      lab.thumbprint_sha256,
-    ],
+    ...['--username', lab.username, '--password-file', lab.password_file],
+    ...['--thumbprint', lab.thumbprint_sha256],
   );
-  await cli('vm', 'protect', VM, '--vcenter', vcenter.vcenter_id);
+  const vm = await cli<{ change_tracking: { state: string } }>(
+    ...['vm', 'protect', VM, '--vcenter', vcenter.vcenter_id],
+  );
   const path = stage.path('repository');
   const repository = await cli<{ repository_id: string }>('repository', 'add', 'main', '--path', path);
-  return repository.repository_id;
+  return { repositoryId: repository.repository_id, changeTracking: vm.change_tracking.state };
 }
 
-async function backUpAndProve(stage: Stage, pair: Constellation, repositoryId: string): Promise<Facts> {
+async function showEverything(
+  stage: Stage,
+  pair: Constellation,
+  repositoryId: string,
+  [system, data]: readonly GuestDisk[],
+): Promise<Omit<Facts, 'change_tracking'>> {
+  // The guest writes the first half of its places while the full runs, the next ones between the two backups.
+  const places = system?.fileContent ?? [];
+  const common = { vm: VM, repositoryId };
   say(`backing up ${VM}, while its guest goes on writing`);
-  const startedAt = Date.now();
-  const started = await pair.cli<BackupAnswer>(
-    'backup',
-    'start',
-    VM,
-    '--repository',
-    repositoryId,
-    '--type',
-    'full',
-  );
-  const follow = stage.show('sendense', ['backup', 'follow', started.backup_id], pair.cliEnvironment);
-  const written = await guestWritesDuring(stage, follow);
-  const exitCode = await follow;
-  const seconds = (Date.now() - startedAt) / 1000;
-  const backup = await pair.cli<BackupAnswer>('backup', 'show', started.backup_id);
+  const { writes, ...full } = await backUp(stage, pair, {
+    ...{ ...common, type: 'full', overwrites: places.slice(0, 16) },
+  });
+  proven(full, `${writes} MiB`);
 
-  say(
-    `proving it (the guest wrote ${written} MiB meanwhile): disks against the frozen ones, file systems, what is left`,
-  );
-  const disks: DiskProof[] = [];
-  if (exitCode === 0) {
-    for (const disk of backup.disk_results)
-      disks.push(await proveDisk(stage, VM, `sendense-${backup.backup_id}`, disk));
-  }
-  const snapshots = await snapshotList(stage);
+  say('the guest writes: 3 MiB of data and 1 MiB of zeros on one disk, 1 MiB of data on the other');
+  for (const [index, offset] of places.slice(16, 20).entries())
+    await guestWrites(stage, VM, { diskKey: 2000, offset, seed: index === 0 ? undefined : `${index}` });
+  for (const offset of (data?.fileContent ?? []).slice(0, 1))
+    await guestWrites(stage, VM, { diskKey: 2001, offset, seed: 'data' });
+  say('what an incremental backup would do now, and then the backup');
+  const plan = ['backup', 'plan', VM, '--repository', repositoryId, '--type', 'incremental'];
+  await stage.show('sendense', plan, pair.cliEnvironment);
+  const { writes: more, ...incremental } = await backUp(stage, pair, {
+    ...{ ...common, type: 'incremental', overwrites: places.slice(20) },
+  });
+  proven(incremental, `${more} MiB`);
+
+  say('verifying the incremental: its chain is read as a restore would, every block compared with its hash');
+  const verified = await verify(stage, pair, incremental.backup_id);
+  say('what retention would do if only the newest restore point were to be kept; nothing of it is done');
+  const preview = await previewRetention(stage, pair, VM, repositoryId);
+
   const left = await countLeftovers(stage, pair);
-  const identical = disks.length === 2 && disks.every((disk) => disk.identical && disk.file_system_clean);
-  const nothingLeft = snapshots.snapshots.length === 0 && left.processes === 0 && left.leases === 0;
+  const { snapshots } = await snapshotList(stage, VM);
+  const ok =
+    [full, incremental].every(isProven) &&
+    incremental.disks.every(({ backup_type }) => backup_type === 'incremental') &&
+    verified.outcome === 'passed' &&
+    preview.remove.join() === full.backup_id &&
+    preview.restore_points === 2 &&
+    snapshots.length + left.processes + left.leases === 0;
   return {
-    ok: identical && nothingLeft && snapshots.history.created === 1,
-    backup_id: backup.backup_id,
-    state: backup.state,
-    seconds,
-    disks,
-    snapshots_created: snapshots.history.created,
-    snapshots_left: snapshots.snapshots.length,
+    ...{ ok, ...full },
+    snapshots_left: snapshots.length,
     processes_left: left.processes,
     leases_left: left.leases,
+    ...{ incremental, verify: verified, retention_preview: preview },
   };
 }
 
-/** Once the snapshot exists the guest overwrites parts of its file system: the backup must not see it. @returns MiB */
-async function guestWritesDuring(stage: Stage, backup: Promise<unknown>): Promise<number> {
-  let running = true;
-  void backup.finally(() => (running = false));
-  while (running && (await snapshotList(stage)).snapshots.length === 0) await delay(20);
-  let written = 0;
-  for (; running && written < 16; written++) {
-    const offset = String(PARTITION_OFFSET + written * (8 << 20));
-    await inLab(
-      stage,
-      'guest',
-      'write',
-      VM,
-      '--disk',
-      '2000',
-      '--offset',
-      offset,
-      '--random',
-      `${written}`,
-      '--length',
-      '1048576',
+function proven(backup: Omit<ProvenBackup, 'writes'>, written: string): void {
+  say(`proof (the guest wrote ${written} meanwhile; ${backup.snapshots_created} snapshot was made):`);
+  for (const disk of backup.disks)
+    console.log(
+      `  disk ${disk.disk_key}: ${disk.backup_type}, ${disk.identical ? 'identical with' : 'DIFFERENT FROM'} what the snapshot froze, file system ${disk.file_system_clean ? 'clean' : 'DAMAGED'}, ${(disk.stored_bytes / 2 ** 20).toFixed(1)} MiB stored`,
     );
-  }
-  return written;
-}
-
-interface SnapshotList {
-  readonly snapshots: readonly unknown[];
-  readonly history: { readonly created: number; readonly removed: number };
-}
-
-async function snapshotList(stage: Stage): Promise<SnapshotList> {
-  return JSON.parse(await inLab(stage, 'snapshot', 'list', VM, '--json')) as SnapshotList;
-}
-
-function inLab(stage: Stage, ...args: string[]): Promise<string> {
-  return stage.run('sendense-lab', args, { LAB_DIR: stage.path('lab') });
 }
 
 function say(text: string): void {

@@ -7,9 +7,14 @@ const GIB = 1024 ** 3;
 /** Where the only partition starts: 1 MiB, as every partitioning tool does today. */
 export const PARTITION_OFFSET = 1 << 20;
 
+const BLOCK_BYTES = 4096;
+const BLOCKS_A_MIB = (1 << 20) / BLOCK_BYTES;
+
 export interface GuestDisk {
   readonly image: string;
   readonly sizeBytes: number;
+  /** Where the content of files lies on it, a MiB each: what is written there leaves the file system sound. */
+  readonly fileContent: readonly number[];
 }
 
 /** A thin disk image with a GPT partition table and an ext4 file system that holds real files. */
@@ -27,12 +32,32 @@ export async function makeGuestDisk(
   await truncate(image, sizeBytes);
   await execa('sfdisk', ['--quiet', image], { input: 'label: gpt\nstart=2048, type=linux\n' });
   // The file system ends 1 MiB before the disk does: the table's backup copy is there.
-  const blocks = Math.floor((sizeBytes - 2 * PARTITION_OFFSET) / 4096);
+  const blocks = Math.floor((sizeBytes - 2 * PARTITION_OFFSET) / BLOCK_BYTES);
   await execa('mkfs.ext4', [
-    ...['-q', '-F', '-b', '4096', '-L', name, '-d', content],
+    ...['-q', '-F', '-b', String(BLOCK_BYTES), '-L', name, '-d', content],
     ...['-E', `offset=${PARTITION_OFFSET},lazy_itable_init=1`, image, String(blocks)],
   ]);
-  return { image, sizeBytes };
+  return { image, sizeBytes, fileContent: await findFileContent(image, fileMib) };
+}
+
+/** The first MiB of each random file whose blocks lie one after the other. */
+async function findFileContent(image: string, mebibytes: number): Promise<number[]> {
+  const names = Array.from({ length: Math.ceil(mebibytes / 8) }, (_, index) => `/data/random-${index}.bin`);
+  // bmap prints the number of the block on the disk that holds a block of a file.
+  const questions = names.flatMap((name) => [0, BLOCKS_A_MIB - 1].map((block) => `bmap ${name} ${block}`));
+  const { stdout } = await execa('debugfs', ['-f', '-', `${image}?offset=${PARTITION_OFFSET}`], {
+    input: questions.join('\n'),
+    env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+  });
+  const answers = stdout
+    .split('\n')
+    .filter((line) => /^\d+$/.test(line))
+    .map(Number);
+  return names.flatMap((_, index) => {
+    const [first, last] = answers.slice(2 * index, 2 * index + 2);
+    if (first === undefined || last !== first + BLOCKS_A_MIB - 1) return [];
+    return [PARTITION_OFFSET + first * BLOCK_BYTES];
+  });
 }
 
 /** Programs of this machine, random data that does not compress, and a list of their SHA-256 sums. */

@@ -6,8 +6,9 @@ import { Stage } from '@sendense/stage';
 
 const HELP = `usage: ./dev demo [--keep | --stop] [--dir DIRECTORY]
 
-Starts a simulated vCenter, a hub and a node in a directory of their own (default: .demo), backs up a VM with a 102 GB
-and a 5 GB disk, and proves the result. The last line is one line of JSON with the facts.
+Starts a simulated vCenter, a hub and a node in a directory of their own (default: .demo), takes a full and an incremental
+backup of a VM with a 102 GB and a 5 GB disk, verifies them, previews retention, and proves the result after each. The
+last line is one line of JSON with the facts.
 
   --keep   leave everything running and print commands to try
   --stop   end what an earlier --keep left running`;

@@ -17,7 +17,10 @@ Everything is running; './dev demo --stop' ends it. Logs: ${stage.path('log')}
   export SENDENSE_URL=${pair.url} SENDENSE_TOKEN=${pair.token}
   bin/sendense status
   bin/sendense backup list
-  bin/sendense backup start ${vm} --repository ${repositoryId} --follow
+  bin/sendense backup plan ${vm} --repository ${repositoryId} --type incremental
+  bin/sendense backup start ${vm} --repository ${repositoryId} --type incremental --follow
+  bin/sendense restore-point list
+  bin/sendense retention set --vm ${vm} --keep-last 2 && bin/sendense retention apply --vm ${vm} --repository ${repositoryId}
 
   curl -s ${pair.url}/health
   curl -s -H "Authorization: Bearer $SENDENSE_TOKEN" ${pair.url}/api/v1/repositories

@@ -11,6 +11,8 @@ export interface BackupAnswer {
     readonly disk_key: number;
     readonly qcow2_path: string;
     readonly capacity_bytes: number;
+    readonly backup_type: string;
+    readonly reason: string;
   }[];
 }
 
