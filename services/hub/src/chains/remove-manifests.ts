@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { manifestPath, SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
 import { syncDirectory, writeFileAtomically } from '@sendense/runtime';
 import { formatManifest, parseManifest, type Manifest } from '../runs/manifest.js';
-import { PARTIAL } from '../runs/run-files.js';
+import { PARTIAL, removeEmptyFolders } from '../runs/run-files.js';
 
 /** The end of the name of the manifest of a point that is being removed: from then on it is no restore point. */
 export const REMOVING = '.removing';
@@ -67,10 +67,13 @@ export async function readOwnManifest(
   folder: ManifestFolder,
   pointId: string,
 ): Promise<{ readonly manifest: Manifest | undefined } | undefined> {
-  for (const path of [removingPath(folder, pointId), sealedPath(folder, pointId)]) {
+  const removing = removingPath(folder, pointId);
+  for (const path of [removing, sealedPath(folder, pointId)]) {
     try {
       const manifest = await readIfThere(path);
-      if (manifest) return { manifest };
+      if (!manifest) continue;
+      const { removal, ...rest } = manifest;
+      return { manifest: path === removing && removal ? { ...rest, removal } : rest };
     } catch (error) {
       if (toSendenseError(error).code === 'manifest_invalid') return { manifest: undefined };
       throw error;
@@ -116,6 +119,7 @@ export async function removeManifests(folder: ManifestFolder, pointId: string): 
   await rm(sealedPath(folder, pointId), { force: true });
   await rm(removing, { force: true });
   await syncDirectoryIfThere(dirname(removing));
+  await removeEmptyFolders(dirname(removing), folder.repositoryPath);
 }
 
 /** What a crash left of files that were being written atomically: `.<name>.<random>.partial`. */

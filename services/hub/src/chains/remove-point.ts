@@ -12,6 +12,7 @@ import {
   readOwnManifest,
   removeManifests,
   renameManifest,
+  writeManifest,
   writeRemoving,
   type ManifestFolder,
 } from './remove-manifests.js';
@@ -261,12 +262,21 @@ class Removal {
 
   async #takeBack(): Promise<void> {
     for (const merge of this.#planned ? this.#merges : []) await takeBackPull(merge, this.ports.images);
-    if (this.#manifest) {
-      const { removal: _, ...sealed } = this.#manifest;
-      await writeRemoving(this.#folder, sealed);
-    }
     await renameManifest(this.#folder, this.point.id, 'sealed');
     await this.ports.catalog.restorePoints.cancelRemoval(this.point.id);
+    await this.#forgetPlan();
+  }
+
+  /** What stays of it when nothing can be written is passed over: a plan counts in a manifest of a removal alone. */
+  async #forgetPlan(): Promise<void> {
+    if (!this.#manifest || !this.#planned) return;
+    const { removal: _, ...sealed } = this.#manifest;
+    try {
+      await writeManifest(this.#folder, sealed);
+    } catch (error) {
+      const { code, message } = toSendenseError(error);
+      this.work.log.warn({ code, error: message }, 'the plan of a removal stays in a manifest');
+    }
   }
 
   #explained(error: SendenseError): SendenseError {

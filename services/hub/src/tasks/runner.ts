@@ -88,7 +88,13 @@ export class TaskRunner implements Tasks {
         context: { task_id: taskId },
       });
     running.abort.abort(new SendenseError('cancelled', `cancelled: ${reason}`));
-    return tasks.requestCancel(taskId, reason);
+    try {
+      return await tasks.requestCancel(taskId, reason);
+    } catch (error) {
+      // It has come to its end meanwhile.
+      if (toSendenseError(error).code === 'conflict') return tasks.get(taskId);
+      throw error;
+    }
   }
 
   queue(): QueuedTask[] {
