@@ -24,11 +24,11 @@ export interface TaskContext {
   /** A child logger that names the task. */
   readonly log: Logger;
   /** How far it is. May be called as often as one likes: it is written once a second. */
-  progress(bytesDone: number, bytesTotal: number): void;
+  readonly progress: (bytesDone: number, bytesTotal: number) => void;
   /** What it has found or done so far: kept with the task however it ends. The result that is returned at the end replaces it. */
-  soFar(result: TaskResult): void;
+  readonly soFar: (result: TaskResult) => void;
   /** From now on cancelling is refused with these words: what was begun can only be finished. */
-  commit(why: string): void;
+  readonly commit: (why: string) => void;
 }
 
 /** One kind of task. Its arguments are those that it was started with, over restarts. */
