@@ -136,7 +136,10 @@ requires(
       });
     await expect(prune({ remove }, { signal: stop.signal })).rejects.toMatchObject({ code: 'shutting_down' });
     expect((await stage.catalog.restorePoints.get(idOf(0))).state).toBe('removing');
-    expect(pruneHandler({ ...stage, images: new QemuImg() }).resume).toBe(true);
+    expect(
+      pruneHandler({ catalog: stage.catalog, repositories: stage.repositories, images: new QemuImg() })
+        .resume,
+    ).toBe(true);
     expect(await prune()).toMatchObject({ removed: [idOf(0), idOf(1), idOf(2)], failed: [] });
     for (const index of [3, 4]) expect(await isWhole(points[index]!)).toBe(true);
   });

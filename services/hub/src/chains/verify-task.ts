@@ -46,9 +46,10 @@ export function verifyHandler(dependencies: VerifyTaskDependencies): TaskHandler
 
 async function run(
   { subject, args }: TaskRecord,
-  { signal, log, progress, soFar }: TaskContext,
+  context: TaskContext,
   { catalog, repositories, tools }: VerifyTaskDependencies,
 ): Promise<TaskResult> {
+  const { signal, log } = context;
   const point = await catalog.restorePoints.get(subject.id);
   if (point.state !== 'sealed')
     throw new SendenseError('conflict', `${point.id} is being removed: there is nothing to verify any more`, {
@@ -60,12 +61,12 @@ async function run(
     ancestors: await catalog.restorePoints.chain(point.id),
     quick: args['quick'] === true,
     rateLimitBytesPerSecond: Number(args['rate_limit'] ?? 0),
-    onProgress: progress,
+    onProgress: (done, total) => context.progress(done, total),
   });
   const suspects = await record(catalog, point, verification);
   const result = resultOf(point, verification, suspects);
   if (verification.findings.length === 0) return result;
-  soFar(result);
+  context.soFar(result);
   throw failure(point, verification, suspects);
 }
 
