@@ -19,7 +19,9 @@ describe('the schedule of verifications', () => {
   it('takes the first point that never was read in full, or not for so long', () => {
     expect(next({ candidates: [never('a'), never('b')] })).toBe('a');
     const now = wall(30, 23);
-    expect(next({ now, candidates: [verified('new', wall(2, 23)), verified('old', wall(0, 23))] })).toBe('old');
+    expect(next({ now, candidates: [verified('new', wall(2, 23)), verified('old', wall(0, 23))] })).toBe(
+      'old',
+    );
     expect(next({ now, candidates: [verified('new', wall(2, 23))] })).toBeUndefined();
     expect(next({ candidates: [] })).toBeUndefined();
   });
@@ -38,7 +40,9 @@ describe('the schedule of verifications', () => {
 
   it('keeps to its window, also over midnight, by local time', () => {
     const at = (now: Date) => next({ now });
-    expect([wall(21, 22), wall(21, 23, 59), wall(22, 0), wall(22, 5, 59)].map(at)).toEqual(Array(4).fill('a'));
+    expect([wall(21, 22), wall(21, 23, 59), wall(22, 0), wall(22, 5, 59)].map(at)).toEqual(
+      Array(4).fill('a'),
+    );
     expect([wall(21, 21, 59), wall(22, 6), wall(22, 12)].map(at)).toEqual(Array(3).fill(undefined));
     const noon = { everyDays: 30, window: parseWindow('11:30-12:00') };
     expect(next({ schedule: noon, now: wall(21, 11, 30) })).toBe('a');
@@ -61,7 +65,10 @@ describe('the schedule of verifications', () => {
       fc.property(clock, clock, clock, (from, to, at) => {
         fc.pre(text(from) !== text(to));
         const now = wall(21, at[0], at[1]);
-        const [window, rest] = [parseWindow(`${text(from)}-${text(to)}`), parseWindow(`${text(to)}-${text(from)}`)];
+        const [window, rest] = [
+          parseWindow(`${text(from)}-${text(to)}`),
+          parseWindow(`${text(to)}-${text(from)}`),
+        ];
         expect(isWithin(window, now)).toBe(!isWithin(rest, now));
       }),
     );
