@@ -2,7 +2,10 @@ import type { PlannedDisk } from '@sendense/catalog';
 import type { BackupPlan } from './types.js';
 
 /** A plan as the catalogue records it, skipped disks included. */
-export function plannedDisks({ disks, skippedDisks }: Pick<BackupPlan, 'disks' | 'skippedDisks'>): PlannedDisk[] {
+export function plannedDisks({
+  disks,
+  skippedDisks,
+}: Pick<BackupPlan, 'disks' | 'skippedDisks'>): PlannedDisk[] {
   return [
     ...disks.map((disk) => ({
       diskId: disk.diskId,
