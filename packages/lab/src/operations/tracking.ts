@@ -4,6 +4,7 @@ import { inSnapshots } from '../model/devices.js';
 import { newTrackingId } from '../model/ids.js';
 import type { DiskState, TrackingState, VmState } from '../model/state.js';
 import { layersOf } from '../model/vmdks.js';
+import type { ChangeWindow } from '../storage/change-log.js';
 
 /** Starts tracking where it is enabled and does not run yet: what a stun does. */
 export function startTracking(vm: VmState): void {
@@ -65,8 +66,9 @@ export function changedSince(
   tracking: TrackingState,
   after: number,
   sizeBytes: number,
+  window?: ChangeWindow,
 ): Extent[] {
-  return context.changeLogs.of(tracking).changed(after, tracking.epoch, sizeBytes);
+  return context.changeLogs.of(tracking).changed(after, tracking.epoch, sizeBytes, window);
 }
 
 export function allocatedAreas(

@@ -58,4 +58,27 @@ describe('the record of changes', () => {
       { numRuns: 30 },
     );
   });
+
+  it('answers from an offset on with no more areas than asked for', () => {
+    using folder = temporaryDirectory();
+    const log = ChangeLog.open(folder.path, 'a');
+    for (const grain of [0, 1, 3, CHUNK_GRAINS - 1, CHUNK_GRAINS, CHUNK_GRAINS + 2])
+      log.record(1, { offset: grain * GRAIN_BYTES, length: 1 });
+    const grains = (window: { from?: number; most?: number }) =>
+      log
+        .changed(0, 1, SIZE, window)
+        .map(({ offset, length }) => [offset / GRAIN_BYTES, length / GRAIN_BYTES]);
+    const across = [CHUNK_GRAINS - 1, 2];
+    expect(grains({ most: 2 })).toEqual([
+      [0, 2],
+      [3, 1],
+    ]);
+    expect(grains({ from: GRAIN_BYTES + 5, most: 3 })).toEqual([[1, 1], [3, 1], across]);
+    expect(grains({ from: CHUNK_GRAINS * GRAIN_BYTES })).toEqual([
+      [CHUNK_GRAINS, 1],
+      [CHUNK_GRAINS + 2, 1],
+    ]);
+    expect(grains({ from: SIZE - 1 })).toEqual([]);
+    log.discard();
+  });
 });

@@ -25,7 +25,7 @@ export async function queryChangedDiskAreas(call: Call, vm: VmState): Promise<Va
   const disk = wantedDisk(call, vm, deviceKey);
   if (startOffset === undefined || startOffset < 0 || startOffset >= disk.sizeBytes)
     throw invalidArgument('startOffset');
-  const areas = wantedAreas(call, vm, disk, requiredText(call.arguments, 'changeId').trim());
+  const areas = wantedAreas(call, vm, disk, requiredText(call.arguments, 'changeId').trim(), startOffset);
   let reply = page(areas, startOffset, disk.sizeBytes);
   for (const { lie } of call.faults) if (lie) reply = LIES[lie](reply, disk.sizeBytes);
   return object('DiskChangeInfo', {
@@ -55,6 +55,7 @@ function wantedAreas(
   vm: VmState,
   disk: DiskState | SnapshotDiskState,
   changeId: string,
+  from: number,
 ): Extent[] {
   const { context } = call.service;
   const { tracking } = disk;
@@ -70,16 +71,17 @@ function wantedAreas(
   if (parsed.id !== tracking.id) throw fileFault(path);
   if (parsed.epoch > tracking.epoch) throw invalidArgument('changeId');
   if (parsed.epoch < (tracking.unknownBefore ?? 0)) throw fileFault(path);
-  return changedSince(context, tracking, parsed.epoch, disk.sizeBytes);
+  return changedSince(context, tracking, parsed.epoch, disk.sizeBytes, { from, most: MOST_AREAS + 1 });
 }
 
 function page(areas: readonly Extent[], startOffset: number, sizeBytes: number): Reply {
-  const rest = areas.flatMap(({ offset, length }) => {
+  const found = areas.findIndex(({ offset, length }) => offset + length > startOffset);
+  const from = found === -1 ? areas.length : found;
+  const shown = areas.slice(from, from + MOST_AREAS).map(({ offset, length }) => {
     const start = Math.max(offset, startOffset);
-    return start < offset + length ? [{ offset: start, length: offset + length - start }] : [];
+    return { offset: start, length: offset + length - start };
   });
-  const shown = rest.slice(0, MOST_AREAS);
-  const next = rest[MOST_AREAS];
+  const next = areas[from + MOST_AREAS];
   // The page reaches up to the first area that did not fit, or to the end of the disk.
   return { startOffset, length: (next?.offset ?? sizeBytes) - startOffset, areas: shown };
 }

@@ -22,6 +22,18 @@ describe('reading XML', () => {
     expect(root.text).toBe(' <b> &lt; ä😀 &amp;<i>\n');
   });
 
+  test('line ends of every kind are one character, unless they are escaped', () => {
+    expect(parseXml('<a>1\r\n2\r3&#xD;</a>').text).toBe('1\n2\n3\r');
+  });
+
+  test('what stands around and inside of tags is no content', () => {
+    const root = parseXml(
+      '<?xml version="1.0"?><!-- <b> --><a\n x = "1"\ty=\'"\' ><?pi <b> ?><b type=\'&lt;\' /></a\n>\n',
+    );
+    expect(root.children.map(({ name, referenceType }) => [name, referenceType])).toEqual([['b', '<']]);
+    expect(root.text).toBe('');
+  });
+
   test('a byte order mark is not in the way', () => {
     expect(parseXml('\uFEFF<a/>').name).toBe('a');
   });
@@ -32,7 +44,27 @@ describe('reading XML', () => {
     ['<a>', 'well-formed'],
     ['<a></b>', 'well-formed'],
     ['<a/><b/>', 'well-formed|one root'],
+    ['<a/>text', 'well-formed'],
+    ['<a/><![CDATA[text]]>', 'well-formed'],
+    ['<!-- only a comment -->', 'well-formed'],
+    ['<a><b></a></b>', 'well-formed'],
+    ['<ab></a>', 'well-formed'],
+    ['<a></ab>', 'well-formed'],
+    ['<a></a/>', 'well-formed'],
+    ['<a', 'well-formed'],
+    ['< a/>', 'well-formed'],
+    ['<1/>', 'well-formed'],
+    ['<a b/>', 'well-formed'],
+    ['<a b=c/>', 'well-formed'],
+    ['<a b="c/>', 'well-formed'],
+    ['<a b="<"/>', 'well-formed'],
+    ['<a b="1"c="2"/>', 'well-formed'],
+    ['<a b="1" b="2"/>', 'well-formed'],
+    ['<a><!-- </a>', 'well-formed'],
+    ['<a><![CDATA[ </a>', 'well-formed'],
+    ['<a><? </a>', 'well-formed'],
     ['<a>&unknown;</a>', 'unknown entity'],
+    ['<a b="&unknown;"/>', 'unknown entity'],
     ['<a>&#0;</a>', 'no character'],
     ['<a>&#xD800;</a>', 'no character'],
     ['<a>&#x110000;</a>', 'no character'],
