@@ -86,6 +86,8 @@ class ControlClient implements TunnelClient {
     this.#enter('connected');
     const stopped = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
+      // Perhaps while the hub answered.
+      if (signal.aborted) resolve(undefined);
     });
     return await Promise.race([connection.lost, stopped]);
   }

@@ -4,6 +4,7 @@ import { keyFingerprint } from '../keys.js';
 import { ALGORITHMS } from '../ssh/algorithms.js';
 import { Carrier } from '../ssh/carrier.js';
 import { Client, type SshClient } from '../ssh/library.js';
+import { useLargePackets } from '../ssh/large-packets.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { HubAddress } from './hub-address.js';
 import type { TunnelTiming } from './timing.js';
@@ -72,6 +73,7 @@ export async function connectToHub(options: ConnectOptions): Promise<HubConnecti
     const outcome = await Promise.race([ready, lost]);
     if (outcome !== 'ready') throw outcome ?? ended(hub);
     connected = true;
+    useLargePackets(ssh, tcp);
   } finally {
     clearTimeout(late);
     signal?.removeEventListener('abort', abort);

@@ -36,7 +36,6 @@ export class PortStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.carrier.collect();
-    carried(chunk.length);
     this.channel.write(chunk, () => {
       if (this.carrier.backlogged) this.carrier.onceDrained(done);
       else done();

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { carried } from './buffer-memory.js';
 import { TurnWriter, type Carrier } from './carrier.js';
 import type { Channel } from './library.js';
+import { giveBackMemory } from './packet-memory.js';
 import { keepWindowWide } from './window.js';
 
 /** What may wait for the local end (qemu-nbd, gRPC) before the channel is no longer read. */
@@ -70,10 +71,11 @@ export class Relay {
     channel.on('data', (chunk: Buffer) => {
       keepWindowWide(channel);
       this.counters.fromPeerBytes += chunk.length;
-      carried(chunk.length);
       if (!local.writable) return;
       this.#toLocal.collect();
-      local.write(chunk);
+      local.write(chunk, (error) => {
+        if (!error) giveBackMemory(chunk);
+      });
       if (local.writableLength >= LOCAL_BACKLOG_BYTES) channel.pause();
     });
     local.on('drain', () => channel.resume());

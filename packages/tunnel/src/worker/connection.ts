@@ -3,6 +3,7 @@ import { NODE_API_NAME } from '../names.js';
 import { ALGORITHMS } from '../ssh/algorithms.js';
 import { Carrier } from '../ssh/carrier.js';
 import { Server, type SshConnection } from '../ssh/library.js';
+import { copiesPackets, useLargePackets } from '../ssh/large-packets.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { RelayCounters } from '../ssh/relay.js';
 import { WINDOW_BYTES } from '../ssh/window.js';
@@ -85,6 +86,11 @@ export class PeerConnection implements Peer {
     return this.options.config.limits;
   }
 
+  /** Whether nothing is kept of the chunks that its socket emits. */
+  get copiesPackets(): boolean {
+    return this.#ssh !== undefined && copiesPackets(this.#ssh);
+  }
+
   get remoteAddress() {
     return this.options.remoteAddress;
   }
@@ -149,6 +155,7 @@ export class PeerConnection implements Peer {
 
   #handshakeBegun(ssh: SshConnection): void {
     this.#ssh = ssh;
+    useLargePackets(ssh, this.options.socket);
     ssh.on('error', (error: Error) => this.#fail(error));
     ssh.on('authentication', (context) => {
       this.#authentication.decide(context).catch((error: unknown) => this.#fail(error));

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import type { ToWorker, WorkerConfig, WorkerCounters } from '../hub/messages.js';
 import { PeerConnection } from './connection.js';
+import { withSharedReading } from '../ssh/shared-reading.js';
 import { HubLink } from './hub-link.js';
 
 const ALIVE_INTERVAL_MS = 1000;
@@ -26,7 +27,8 @@ function connection(id: number, remoteAddress: string, socket: Socket | undefine
     hub.tell({ type: 'closed', connectionId: id, reason: 'the peer was gone at once' });
     return;
   }
-  const peer = new PeerConnection({ id, socket, remoteAddress, config, hub });
+  const reading = withSharedReading(socket, () => !peer.copiesPackets);
+  const peer = new PeerConnection({ id, socket: reading, remoteAddress, config, hub });
   connections.set(id, peer);
   void peer.closed.then(() => {
     connections.delete(id);

@@ -1,0 +1,158 @@
+import { randomFillSync } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { ciphers, type SshClient, type SshConnection } from './library.js';
+import {
+  giveBackMemory,
+  isReused,
+  LARGE_PACKET_BYTES,
+  PACKET_OVERHEAD_BYTES,
+  takeMemory,
+} from './packet-memory.js';
+import { pooledRandomFill } from './random-pool.js';
+
+// A packet: length (4 bytes, in clear), then encrypted: length of the padding (1 byte), payload, padding; then the tag.
+const LENGTH_BYTES = 4;
+const BLOCK_BYTES = 16;
+const MIN_PADDING_BYTES = 4;
+const TAG_BYTES = 16;
+const MAX_LENGTH = LARGE_PACKET_BYTES + PACKET_OVERHEAD_BYTES - LENGTH_BYTES - TAG_BYTES;
+/** What ssh2 offers for every channel. */
+const SSH2_PACKET_BYTES = 32 << 10;
+
+/** The parts of ssh2 that are touched here; it offers no setting for them. */
+interface GcmCipher {
+  allocPacket(payloadBytes: number): Buffer;
+}
+interface GcmDecipher {
+  inSeqno: number;
+  readonly _instance: { decrypt(packet: Buffer, length: number, tag: Buffer): void };
+  readonly _onPayload: (payload: Buffer) => number | false | undefined;
+  decrypt(data: Buffer, from: number, end: number): number | undefined;
+}
+interface Protocol {
+  /** None before the first keys are there. */
+  readonly _decipher: GcmDecipher | undefined;
+  channelOpenConfirm(remote: number, local: number, window: number, maxPacket: number): void;
+}
+
+const fillRandom = pooledRandomFill(randomFillSync);
+const available = patchCiphers();
+
+/**
+ * Has ssh2 send and take packets of up to 256 KiB with AES-GCM (as it is, it refuses more than 35000 bytes), in memory that
+ * is used again. All connections of a process share the prototypes, so they are changed before there is a connection.
+ *
+ * @returns false where ssh2's native add-on was not built: then everything stays as it is, and slower
+ */
+function patchCiphers(): boolean {
+  const info = ciphers.CIPHER_INFO['aes128-gcm@openssh.com'];
+  if (!ciphers.bindingAvailable || !info) return false;
+  // Their classes can only be had from instances.
+  const key = Buffer.alloc(info.keyLen);
+  const iv = Buffer.alloc(info.ivLen);
+  const seqno = 0;
+  const outbound = { seqno, cipherInfo: info, cipherKey: key, cipherIV: iv, onWrite: () => undefined };
+  const inbound = { seqno, decipherInfo: info, decipherKey: key, decipherIV: iv, onPayload: () => undefined };
+  const cipher = Object.getPrototypeOf(ciphers.createCipher({ outbound })) as GcmCipher;
+  const decipher = Object.getPrototypeOf(ciphers.createDecipher({ inbound })) as GcmDecipher;
+  cipher.allocPacket = makePacket;
+  decipher.decrypt = takePackets;
+  return true;
+}
+
+/**
+ * Lets the peer of a connection send packets of 256 KiB on the channels that it opens (ssh2 offers 32 KiB), and uses the
+ * memory of what was sent again. What a packet costs beside its bytes is an eighth then. Whoever reads the channels may
+ * hand chunks back with `giveBackMemory`.
+ */
+export function useLargePackets(ssh: SshClient | SshConnection, tcp: Socket): void {
+  if (!available) return;
+  giveBackWhatIsSent(tcp);
+  const { _protocol: protocol } = ssh as unknown as { readonly _protocol: Protocol };
+  const confirm = protocol.channelOpenConfirm.bind(protocol);
+  protocol.channelOpenConfirm = (remote, local, window, maxPacket) => {
+    // The peer chooses the cipher: OpenSSH prefers another one.
+    const large = maxPacket === SSH2_PACKET_BYTES && copiesPackets(ssh);
+    confirm(remote, local, window, large ? LARGE_PACKET_BYTES : maxPacket);
+  };
+}
+
+/** Whether a connection keeps nothing of the chunks that it is fed: it copies what it decrypts. */
+export function copiesPackets(ssh: SshClient | SshConnection): boolean {
+  const { _protocol: protocol } = ssh as unknown as { readonly _protocol: Protocol };
+  return protocol._decipher?.decrypt === takePackets;
+}
+
+/** RFC 4253, section 6; with AES-GCM the length is not part of what is padded (RFC 5647, section 7.2). */
+function makePacket(payloadBytes: number): Buffer {
+  const unpadded = 1 + payloadBytes;
+  let paddingBytes = BLOCK_BYTES - (unpadded % BLOCK_BYTES);
+  if (paddingBytes < MIN_PADDING_BYTES) paddingBytes += BLOCK_BYTES;
+  const length = unpadded + paddingBytes;
+  const packet = takeMemory(LENGTH_BYTES + length + TAG_BYTES);
+  packet.writeUInt32BE(length, 0);
+  packet[LENGTH_BYTES] = paddingBytes;
+  fillRandom(packet, LENGTH_BYTES + unpadded, paddingBytes);
+  return packet;
+}
+
+function giveBackWhatIsSent(tcp: Socket): void {
+  const write = tcp.write.bind(tcp) as (data: Uint8Array | string, ...rest: unknown[]) => boolean;
+  const writeAndGiveBack = (data: Uint8Array | string, ...rest: unknown[]) => {
+    if (typeof data === 'string' || !isReused(data)) return write(data, ...rest);
+    // Not after an error: nobody knows who still reads it.
+    return write(data, (error: unknown) => {
+      if (!error) giveBackMemory(data);
+    });
+  };
+  tcp.write = writeAndGiveBack;
+}
+
+/** A packet that has come in parts. */
+interface Inbound {
+  length: number;
+  lengthBytes: number;
+  /** Everything behind the length, the tag included; undefined while the length is not known. */
+  packet: Buffer | undefined;
+  filled: number;
+}
+
+const inbound = new WeakMap<GcmDecipher, Inbound>();
+
+/** What `AESGCMDecipherBinding.decrypt` does, for packets of up to 256 KiB. @throws for a peer that breaks the protocol */
+function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number): number | undefined {
+  let state = inbound.get(this);
+  if (!state) inbound.set(this, (state = { length: 0, lengthBytes: 0, packet: undefined, filled: 0 }));
+  let at = from;
+  while (at < end) {
+    while (state.lengthBytes < LENGTH_BYTES && at < end) {
+      state.length = state.length * 256 + (data[at++] ?? 0);
+      state.lengthBytes++;
+    }
+    if (state.lengthBytes < LENGTH_BYTES) return undefined;
+    state.packet ??= takeMemory(checkedLength(state.length) + TAG_BYTES);
+    const count = Math.min(state.packet.length - state.filled, end - at);
+    data.copy(state.packet, state.filled, at, at + count);
+    state.filled += count;
+    at += count;
+    if (state.filled < state.packet.length) return undefined;
+    const payload = decrypted(this, state.packet, state.length);
+    Object.assign(state, { length: 0, lengthBytes: 0, packet: undefined, filled: 0 });
+    const stop = this._onPayload(payload);
+    if (stop !== undefined) return stop === false ? at : stop;
+  }
+  return undefined;
+}
+
+function checkedLength(length: number): number {
+  if (length >= BLOCK_BYTES && length <= MAX_LENGTH && length % BLOCK_BYTES === 0) return length;
+  throw new Error(`Bad packet length: ${length}`);
+}
+
+function decrypted(decipher: GcmDecipher, packet: Buffer, length: number): Buffer {
+  decipher._instance.decrypt(packet.subarray(0, length), length, packet.subarray(length));
+  decipher.inSeqno = (decipher.inSeqno + 1) >>> 0;
+  const paddingBytes = packet[0] ?? 0;
+  if (paddingBytes < MIN_PADDING_BYTES || paddingBytes >= length) throw new Error('Bad packet padding');
+  return packet.subarray(1, length - paddingBytes);
+}
