@@ -10,8 +10,11 @@ import { bytesToRead, cutPieces, MAX_PIECE_BYTES, type Piece } from './pieces.js
 import { readPiece } from './read-piece.js';
 import { cutWrites, findZeroBlocks, hashRuns, type BlockRun } from './scan.js';
 
+/** What a copy needs of where it reads; an NBD client, or a stand-in for one. */
+export type CopySource = Pick<NbdClient, 'export' | 'exportName' | 'read' | 'abandon'>;
+
 export interface CopyOptions {
-  readonly source: NbdClient;
+  readonly source: CopySource;
   /** Connections to one and the same export; the work is spread over them. At least one. */
   readonly targets: readonly NbdClient[];
   /** What to copy, in any order. */

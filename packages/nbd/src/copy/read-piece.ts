@@ -16,7 +16,7 @@ const RETRY_AFTER_MS = [50, 250, 1000];
  * @throws `nbd_read_failed` when it fails for good; the signal's reason
  */
 export async function readPiece(
-  source: NbdClient,
+  source: Pick<NbdClient, 'export' | 'read'>,
   piece: Extent,
   buffer: Buffer,
   signal: AbortSignal,
