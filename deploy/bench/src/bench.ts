@@ -1,9 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { backUp } from './full-path.js';
-import { measure, type Measurement } from './measure.js';
+import { measureIncrementals, type IncrementalResults } from './incremental/part.js';
+import { sizesFor, spaceForIncrementals } from './incremental/sizes.js';
+import { measure, type How, type Measurement } from './measure.js';
 import { copyWithNbdcopy } from './nbdcopy.js';
 import type { BenchOptions } from './options.js';
-import { openSetting, type ProtectedWorkload, type Setting } from './setting.js';
+import { openSetting, workloadsOf, type ProtectedWorkload, type Setting } from './setting.js';
+import { requireSpace, spaceForWorkloads } from './space.js';
 import type { Workload } from './workloads.js';
 
 export const PATHS = ['full', 'direct', 'ssh'] as const;
@@ -23,15 +26,40 @@ export interface Results {
   readonly workloads: readonly WorkloadResults[];
   /** The first is at 0 ms, through the same relay. */
   readonly lines: readonly LineResults[];
+  readonly incremental?: IncrementalResults;
 }
 
 /** Of one measurement, on a machine that has other things to do. */
 const MAX_TRIES = 3;
 
-/** One run: everything takes turns, so that whatever changes on the machine meanwhile changes it for all of them. */
+/**
+ * One run: everything takes turns, so that whatever changes on the machine meanwhile changes it for all of them.
+ * @throws `out_of_space`
+ */
 export async function runBench(options: BenchOptions, say: (text: string) => void): Promise<Results> {
-  await using setting = await openSetting(options, say);
   const how = { cores: availableParallelism(), maxTries: options.quick ? 1 : MAX_TRIES };
+  requireSpace(options.directory, spaceNeeded(options, how));
+  const { near, far } = workloadsOf(options);
+  const full = near.length > 0 || far ? await measureFulls(options, how, say) : { workloads: [], lines: [] };
+  return options.incremental ? { ...full, incremental: await measureIncrementals(options, how, say) } : full;
+}
+
+/** MiB of data. The two parts come one after the other, and the first cleans up. */
+function spaceNeeded(options: BenchOptions, { maxTries }: How): number {
+  const { near, far } = workloadsOf(options);
+  const incrementals = spaceForIncrementals(
+    sizesFor(options.sizeMib, options.quick),
+    options.repeat * maxTries,
+  );
+  return Math.max(spaceForWorkloads(far ? [...near, far] : near), options.incremental ? incrementals : 0);
+}
+
+async function measureFulls(
+  options: BenchOptions,
+  how: How,
+  say: (text: string) => void,
+): Promise<Omit<Results, 'incremental'>> {
+  await using setting = await openSetting(options, say);
   const workloads = setting.workloads.map((workload) => ({
     ...workload,
     runs: { full: [] as Measurement[], direct: [] as Measurement[], ssh: [] as Measurement[] },
@@ -41,6 +69,7 @@ export async function runBench(options: BenchOptions, say: (text: string) => voi
     usedMib: setting.far?.workload.usedMib ?? 0,
     runs: [] as Measurement[],
   }));
+  await warmUp(setting, say);
   for (let round = 0; round < options.repeat; round++) {
     for (const workload of workloads) {
       for (const path of rotated(PATHS, round)) {
@@ -56,6 +85,18 @@ export async function runBench(options: BenchOptions, say: (text: string) => voi
     }
   }
   return { workloads, lines };
+}
+
+/**
+ * Each path once, uncounted: whoever comes first pays for memory that nobody used before (the images' on a tmpfs too, which
+ * a virtual machine must get from its host), for programs that are not in the page cache and for code not yet compiled, and
+ * may take several times as long.
+ */
+async function warmUp(setting: Setting, say: (text: string) => void): Promise<void> {
+  const startedAt = performance.now();
+  for (const workload of setting.workloads) for (const path of PATHS) await take(setting, workload, path);
+  if (setting.far) await backUpFar(setting, 0);
+  say(`warmed up in ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
 }
 
 function take(setting: Setting, workload: ProtectedWorkload, path: Path) {

@@ -1,14 +1,16 @@
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 
 /**
- * A TCP relay on the loopback that delivers every byte half a round trip later, in both directions, without limiting how
- * much is under way: what a long line with ample bandwidth does. What the two ends of a connection let each other send is
- * all that bounds its memory.
+ * A TCP relay on the loopback that counts what it carries and delivers every byte half a round trip later, in both
+ * directions, without limiting how much is under way: what a long line with ample bandwidth does. What the two ends of a
+ * connection let each other send is all that bounds its memory.
  */
 export class DelayingRelay implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   /** Of what arrives from now on. */
   roundTripMs = 0;
+  /** What was taken from those who connect, and from the target: TCP payload, all connections since the start. */
+  readonly carried = { fromClients: 0, fromTarget: 0 };
 
   private constructor(
     private readonly server: Server,
@@ -32,6 +34,8 @@ export class DelayingRelay implements AsyncDisposable {
         socket.on('close', () => relay.#sockets.delete(socket));
       }
       const delayMs = () => relay.roundTripMs / 2;
+      near.on('data', ({ length }: Buffer) => (relay.carried.fromClients += length));
+      far.on('data', ({ length }: Buffer) => (relay.carried.fromTarget += length));
       delayed(near, far, delayMs);
       delayed(far, near, delayMs);
     });

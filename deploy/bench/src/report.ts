@@ -1,6 +1,9 @@
 import { PATHS, type LineResults, type Path, type Results, type WorkloadResults } from './bench.js';
+import { incrementalReport, incrementalTargets, type IncrementalReport } from './incremental/report.js';
 import type { Measurement } from './measure.js';
 import type { ProcessFigures } from './process-figures.js';
+import { median, round } from './statistics.js';
+import { atLeast, atMost, type Target } from './targets.js';
 
 /** What one path did with one kind of data: medians. */
 export interface PathReport {
@@ -30,25 +33,19 @@ export interface WorkloadReport {
   readonly full_to_ssh: number;
 }
 
-export interface Target {
-  readonly name: string;
-  readonly wanted: string;
-  readonly measured: number;
-  readonly met: boolean;
-}
-
 export interface Report {
   readonly workloads: Readonly<Record<string, WorkloadReport>>;
   readonly lines: readonly (PathReport & { readonly rtt_ms: number; readonly to_0_ms: number })[];
   /** In time, a thin disk of 1 TiB to a dense one with as much data. */
   readonly huge_to_dense?: number;
-  readonly backup_client_peak_mib: number;
+  /** In one of the full backups. */
+  readonly backup_client_peak_mib?: number;
+  readonly incremental?: IncrementalReport;
   readonly targets: readonly Target[];
 }
 
-export function makeReport({ workloads, lines }: Results): Report {
+export function makeReport({ workloads, lines, incremental }: Results): Report {
   const byName = Object.fromEntries(workloads.map((workload) => [workload.name, workloadReport(workload)]));
-  const lineReports = lines.map((line) => lineReport(line, lines[0]));
   const backupClient = [...workloads.flatMap(({ runs }) => runs.full), ...lines.flatMap(({ runs }) => runs)]
     .flatMap(({ processes }) => processes)
     .filter(({ name }) => name === 'backup client');
@@ -56,9 +53,10 @@ export function makeReport({ workloads, lines }: Results): Report {
   const { dense, huge } = byName;
   const report = {
     workloads: byName,
-    lines: lineReports,
+    lines: lines.map((line) => lineReport(line, lines[0])),
     ...(dense && huge ? { huge_to_dense: round(huge.paths.full.seconds / dense.paths.full.seconds) } : {}),
-    backup_client_peak_mib: peak,
+    ...(backupClient.length > 0 ? { backup_client_peak_mib: peak } : {}),
+    ...(incremental ? { incremental: incrementalReport(incremental) } : {}),
   };
   return { ...report, targets: targets(report) };
 }
@@ -112,32 +110,17 @@ function processReports(runs: readonly (readonly ProcessFigures[])[]): PathRepor
 
 function targets(report: Omit<Report, 'targets'>): Target[] {
   const { dense, two_disks: two } = report.workloads;
-  const atLeast = (name: string, limit: number, measured: number): Target => {
-    return { name, wanted: `at least ${limit}`, measured, met: measured >= limit };
-  };
-  const atMost = (name: string, limit: number, measured: number): Target => {
-    return { name, wanted: `at most ${limit}`, measured, met: measured <= limit };
-  };
+  const { huge_to_dense: huge, backup_client_peak_mib: peak, incremental } = report;
   return [
     ...(dense ? [atLeast('dense: speed to nbdcopy through ssh -L', 1.3, dense.full_to_ssh)] : []),
     ...(dense ? [atLeast('dense: speed to nbdcopy without tunnel', 0.7, dense.full_to_direct)] : []),
-    ...(report.huge_to_dense === undefined
+    ...(huge === undefined
       ? []
-      : [atMost('1 TiB thin disk: time to a dense disk with as much data', 1.5, report.huge_to_dense)]),
-    ...(two ? [atMost('backup client, 2 disks: peak MiB resident', 200, report.backup_client_peak_mib)] : []),
+      : [atMost('1 TiB thin disk: time to a dense disk with as much data', 1.5, huge)]),
+    ...(two && peak !== undefined ? [atMost('backup client, 2 disks: peak MiB resident', 200, peak)] : []),
     ...report.lines.slice(1).map(({ rtt_ms: ms, to_0_ms: measured }) => {
       return atLeast(`${ms} ms of round trip: speed to 0 ms`, 0.7, measured);
     }),
+    ...(incremental ? incrementalTargets(incremental) : []),
   ];
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? upper)) / 2;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -1,4 +1,4 @@
-import { readFileSync, statfsSync } from 'node:fs';
+import { mkdirSync, readFileSync, statfsSync } from 'node:fs';
 import { SendenseError } from '@sendense/core';
 import type { Workload } from './workloads.js';
 
@@ -8,11 +8,17 @@ const TMPFS_MAGIC = 0x01021994;
 /** The programs and their records. */
 const PROGRAMS_MIB = 512;
 
-/** The VMs' disks stay; of the images, one backup's or one copy's exist at a time. @throws `out_of_space` */
-export function requireSpace(directory: string, workloads: readonly Workload[]): void {
+/** MiB that full backups take: the VMs' disks stay; of the images, one backup's or one copy's exist at a time. */
+export function spaceForWorkloads(workloads: readonly Workload[]): number {
   const disks = workloads.reduce((sum, { disks: count, usedMib }) => sum + count * usedMib, 0);
   const images = Math.max(0, ...workloads.map(({ disks: count, usedMib }) => count * usedMib));
-  const neededMib = Math.ceil((disks + images) * 1.02) + PROGRAMS_MIB;
+  return disks + images;
+}
+
+/** @param dataMib that are there at the same time, at most. @throws `out_of_space` */
+export function requireSpace(directory: string, dataMib: number): void {
+  mkdirSync(directory, { recursive: true });
+  const neededMib = Math.ceil(dataMib * 1.02) + PROGRAMS_MIB;
   const freeMib = freeSpaceMib(directory);
   if (freeMib >= neededMib) return;
   throw new SendenseError(

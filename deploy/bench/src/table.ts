@@ -1,4 +1,5 @@
 import { PATHS } from './bench.js';
+import { incrementalRows } from './incremental/report.js';
 import type { PathReport, Report } from './report.js';
 
 const TITLES = {
@@ -9,7 +10,13 @@ const TITLES = {
 
 /** The report for people: speeds, processes, targets. */
 export function formatReport(report: Report): string {
-  return [speeds(report), processes(report), targets(report)].join('\n\n');
+  const { workloads, lines, incremental } = report;
+  const full = Object.keys(workloads).length + lines.length > 0;
+  return [
+    ...(full ? [speeds(report), processes(report)] : []),
+    ...(incremental ? [table(incrementalRows(incremental), 1)] : []),
+    targets(report),
+  ].join('\n\n');
 }
 
 function speeds({ workloads, lines }: Report): string {
