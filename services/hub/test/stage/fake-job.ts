@@ -7,9 +7,10 @@ import {
   type RunBackupRequest,
 } from '@sendense/contracts';
 import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
-import { BlockHashWriter, HASH_BLOCK_BYTES, hashBlock, NbdClient } from '@sendense/nbd';
+import { BlockHashWriter, BufferPool, copyDisk, HASH_BLOCK_BYTES, hashBlock, NbdClient } from '@sendense/nbd';
 import { OwnedStack, silentLogger } from '@sendense/runtime';
 import type { FakeDisk, FakeVm } from './fake-vm.js';
+import { MemorySource } from './memory-source.js';
 
 type EventBody = NonNullable<JobEvent['event']>;
 
@@ -22,6 +23,14 @@ export interface JobScript {
 }
 
 const PIECE_BYTES = 1 << 20;
+
+interface PieceCopy {
+  readonly disk: FakeDisk;
+  readonly client: NbdClient;
+  readonly fullReason: string;
+  readonly bytesTotal: bigint;
+  readonly signal: AbortSignal;
+}
 
 /**
  * A job as the real node runs it, as far as the hub can see: numbered events, one snapshot, and every disk written for
@@ -130,7 +139,7 @@ export class FakeJob {
         quiesceNote: request.quiesce && !quiesced ? 'VMware Tools are not running' : '',
         changeIds: request.disks.map(({ diskKey }) => ({
           diskKey,
-          changeId: tracked ? `52 aa/${vm.disk(diskKey).changeNumber}` : '',
+          changeId: tracked ? vm.disk(diskKey).changeId : '',
         })),
         foreignSnapshots: vm.foreignSnapshots,
       },
@@ -152,13 +161,13 @@ export class FakeJob {
   }
 
   async #copy(target: DiskTarget, client: NbdClient | undefined, signal: AbortSignal): Promise<void> {
-    const { vm, script } = this;
+    const { vm } = this;
     const disk = vm.disk(target.diskKey);
     if (!client) throw new Error('no connection');
     if (disk.backingUuid !== target.backingUuid || disk.sizeBytes !== Number(target.capacityBytes))
       throw new SendenseError('disk_set_changed', `disk ${disk.key} is another one now`, { retryable: true });
     const incremental = target.type === DiskBackupType.DISK_BACKUP_TYPE_INCREMENTAL;
-    const fullReason = incremental ? (vm.fullReasons.get(disk.key) ?? '') : '';
+    const fullReason = incremental ? whyInFull(vm, disk, target) : '';
     const changed = incremental && fullReason === '' ? disk.changedSince(target.previousChangeId) : undefined;
     const pieces = changed?.map((block) => piece(disk, block, HASH_BLOCK_BYTES)) ?? wholeDisk(disk);
     const bytesTotal = BigInt(pieces.reduce((sum, { bytes }) => sum + bytes.length, 0));
@@ -172,18 +181,10 @@ export class FakeJob {
         ...{ fullReason, fullDetail: fullReason === '' ? '' : `vCenter said ${fullReason}` },
       },
     });
-    let bytesDone = 0n;
-    for (const { offset, bytes } of pieces) {
-      throwIfAborted(signal);
-      if (bytes.some((byte) => byte !== 0)) await client.write(offset, bytes);
-      // Written as if there were no backing file: the hub has to cut that off.
-      else if (fullReason === '') await client.writeZeroes(offset, bytes.length);
-      bytesDone += BigInt(bytes.length);
-      this.#emit({ $case: 'progress', value: { disks: [{ diskKey: disk.key, bytesDone, bytesTotal }] } });
-      await script.at('copying', signal);
-    }
-    await client.flush();
-    const hashedBlocks = await this.#hash(disk, changed ?? blocksOf(disk));
+    const copied = vm.copiedByEngine
+      ? await this.#copyByEngine(target, disk, changed !== undefined, client, signal)
+      : await this.#copyPieces(pieces, { disk, client, fullReason, bytesTotal, signal });
+    const hashedBlocks = copied ?? (await this.#hash(disk, changed ?? blocksOf(disk)));
     this.#emit({
       $case: 'diskFinished',
       value: {
@@ -198,6 +199,48 @@ export class FakeJob {
     });
   }
 
+  async #copyPieces(
+    pieces: readonly { readonly offset: number; readonly bytes: Buffer }[],
+    { disk, client, fullReason, bytesTotal, signal }: PieceCopy,
+  ): Promise<undefined> {
+    let bytesDone = 0n;
+    for (const { offset, bytes } of pieces) {
+      throwIfAborted(signal);
+      if (bytes.some((byte) => byte !== 0)) await client.write(offset, bytes);
+      // Written as if there were no backing file: the hub has to cut that off.
+      else if (fullReason === '') await client.writeZeroes(offset, bytes.length);
+      bytesDone += BigInt(bytes.length);
+      this.#emit({ $case: 'progress', value: { disks: [{ diskKey: disk.key, bytesDone, bytesTotal }] } });
+      await this.script.at('copying', signal);
+    }
+    await client.flush();
+  }
+
+  /** @returns how many blocks were hashed */
+  async #copyByEngine(
+    { previousChangeId, targetHasBacking }: DiskTarget,
+    disk: FakeDisk,
+    incremental: boolean,
+    client: NbdClient,
+    signal: AbortSignal,
+  ): Promise<number> {
+    await using hashes = await BlockHashWriter.create(this.hashesPath(disk.key), {
+      sizeBytes: disk.sizeBytes,
+    });
+    const { hashedBlocks } = await copyDisk({
+      source: new MemorySource(disk.content, () => this.script.at('copying', signal)),
+      targets: [client],
+      extents: incremental ? disk.extentsSince(previousChangeId) : [{ offset: 0, length: disk.sizeBytes }],
+      sizeBytes: disk.sizeBytes,
+      // What is read in full must not depend on what lies beneath: the hub cuts that off.
+      targetHasBacking: incremental && targetHasBacking,
+      ...{ hashes, buffers: new BufferPool({ bufferBytes: PIECE_BYTES / 4, count: 4 }), signal },
+      log: silentLogger,
+    });
+    await hashes.finish();
+    return hashedBlocks;
+  }
+
   async #hash(disk: FakeDisk, blocks: readonly number[]): Promise<number> {
     await using writer = await BlockHashWriter.create(this.hashesPath(disk.key), {
       sizeBytes: disk.sizeBytes,
@@ -210,6 +253,11 @@ export class FakeJob {
     await writer.finish();
     return blocks.length;
   }
+}
+
+/** Empty when the changed areas can be used. */
+function whyInFull({ fullReasons }: FakeVm, disk: FakeDisk, { previousChangeId }: DiskTarget): string {
+  return fullReasons.get(disk.key) ?? (disk.knows(previousChangeId) ? '' : 'change_id_foreign');
 }
 
 function wholeDisk(disk: FakeDisk) {

@@ -1,5 +1,6 @@
 import { createCipheriv, createHash, randomUUID } from 'node:crypto';
 import type { VirtualMachine } from '@sendense/contracts';
+import type { Extent } from '@sendense/core';
 
 export interface FakeDiskSpec {
   readonly key: number;
@@ -11,11 +12,15 @@ export interface FakeDiskSpec {
 export class FakeDisk {
   readonly key: number;
   readonly backingUuid = randomUUID();
-  readonly content: Buffer;
+  content: Buffer;
   readonly unsupportedReason: string;
   changeNumber = 1;
-  /** Blocks of 64 KiB that changed, each with the changeNumber that it brought. */
-  readonly #changes: { readonly number: number; readonly block: number }[] = [];
+  /** The part of its changeIds that another history does not have. */
+  #history = 'aa';
+  /** Blocks of 64 KiB in which something changed that is not told. */
+  readonly #untold = new Set<number>();
+  /** Each with the changeNumber that it brought. */
+  readonly #changes: ({ readonly number: number } & Extent)[] = [];
 
   constructor(spec: FakeDiskSpec) {
     this.key = spec.key;
@@ -29,7 +34,7 @@ export class FakeDisk {
 
   /** Incompressible bytes, the same for the same seed. */
   fill(offset: number, length: number, seed = 'seed'): void {
-    this.fillUntold(offset, length, seed);
+    this.#write(offset, length, seed);
     this.#tell(offset, length);
   }
 
@@ -40,22 +45,68 @@ export class FakeDisk {
 
   /** A change that changed block tracking misses. */
   fillUntold(offset: number, length: number, seed = 'untold'): void {
+    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
+      this.#untold.add(block);
+    this.#write(offset, length, seed);
+  }
+
+  #write(offset: number, length: number, seed: string): void {
     const key = createHash('sha256').update(`${seed} ${offset}`).digest();
     const cipher = createCipheriv('aes-256-ctr', key, Buffer.alloc(16));
     cipher.update(Buffer.alloc(length)).copy(this.content, offset);
   }
 
+  /** What is new reads as zeros. */
+  grow(bytes: number): void {
+    this.content = Buffer.concat([this.content, Buffer.alloc(bytes)]);
+  }
+
+  /** Back to what it was at a snapshot: what was told since is worth nothing, and neither is any earlier changeId. */
+  revert(content: Buffer): void {
+    content.copy(this.content);
+    this.#history += 'a';
+    this.#changes.length = 0;
+  }
+
+  get changeId(): string {
+    return `52 ${this.#history}/${this.changeNumber}`;
+  }
+
+  /** Whether the tracking can say what changed since. */
+  knows(changeId: string): boolean {
+    return changeId.startsWith(`52 ${this.#history}/`);
+  }
+
+  /**
+   * What changed since a snapshot of that changeId, as exactly as it was told; but a block of which something was not
+   * told is told as a whole or not at all: real tracking knows nothing smaller than a block.
+   */
+  extentsSince(changeId: string): Extent[] {
+    const since = Number(changeId.split('/')[1]);
+    return this.#changes.filter(({ number }) => number > since).map((change) => this.#widened(change));
+  }
+
+  #widened({ offset, length }: Extent): Extent {
+    const [first, last] = [offset, offset + length - 1].map((at) => Math.floor(at / BLOCK_BYTES)) as [
+      number,
+      number,
+    ];
+    const from = this.#untold.has(first) ? first * BLOCK_BYTES : offset;
+    const to = this.#untold.has(last) ? (last + 1) * BLOCK_BYTES : offset + length;
+    return { offset: from, length: Math.min(to, this.sizeBytes) - from };
+  }
+
   /** The changed blocks since a snapshot of that changeId, ascending. */
   changedSince(changeId: string): number[] {
-    const since = Number(changeId.split('/')[1]);
-    const changed = this.#changes.filter(({ number }) => number > since).map(({ block }) => block);
-    return [...new Set(changed)].toSorted((a, b) => a - b);
+    const blocks = new Set<number>();
+    for (const { offset, length } of this.extentsSince(changeId))
+      for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
+        blocks.add(block);
+    return [...blocks].toSorted((a, b) => a - b);
   }
 
   #tell(offset: number, length: number): void {
-    const number = ++this.changeNumber;
-    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
-      this.#changes.push({ number, block });
+    this.#changes.push({ number: ++this.changeNumber, offset, length });
   }
 }
 
@@ -71,6 +122,8 @@ export class FakeVm {
   quiesces = true;
   foreignSnapshots = 0;
   changeTracking = 'already_enabled';
+  /** Its disks are copied by the node's own engine, each extent as exactly as it was told, instead of block by block. */
+  copiedByEngine = false;
   /** Why the changed areas of a disk cannot be used, by its key. */
   readonly fullReasons = new Map<number, string>();
   disks: FakeDisk[];

@@ -159,9 +159,10 @@ export class Spine implements AsyncDisposable {
     return eventually(
       `${backupId} has ended`,
       async () => {
+        // First what costs nothing.
+        if (this.runs.running().some(({ jobId }) => jobId === backupId)) return undefined;
         const record = await this.catalog.backups.get(backupId);
-        const running = this.runs.running().some(({ jobId }) => jobId === backupId);
-        return 'endedAt' in record && !running ? record : undefined;
+        return 'endedAt' in record ? record : undefined;
       },
       timeoutMs,
     );
