@@ -42,7 +42,7 @@ requires(
 )('./dev bench --quick', () => {
   it('measures every path, ends with one line of JSON, and leaves nothing behind', async () => {
     using directory = temporaryDirectory('bench');
-    const options = ['--quick', '--only', 'dense,huge', '--rtt', '5', '--dir', directory.path];
+    const options = ['--quick', '--only', 'dense,huge,incremental', '--rtt', '5', '--dir', directory.path];
     const { stdout } = await run(process.execPath, [MAIN, ...options]);
     const report = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Report & { quick: boolean };
 
@@ -66,9 +66,16 @@ requires(
     expect(report.lines.map(({ rtt_ms: ms }) => ms)).toEqual([0, 5]);
     expect(report.huge_to_dense).toBeGreaterThan(0);
     expect(report.backup_client_peak_mib).toBeGreaterThan(0);
-    expect(report.targets).toHaveLength(4);
+    const { changed, unchanged, planning, restore } = report.incremental!;
+    expect(changed.wire_sent_bytes).toBeGreaterThan(changed.changed_bytes);
+    expect(changed.disk_bytes).toBeGreaterThan(changed.changed_bytes);
+    expect(unchanged.wire_bytes).toBeLessThan(changed.changed_bytes);
+    expect(unchanged.disk_bytes).toBeGreaterThan(0);
+    expect(planning).toMatchObject({ extents: 2500, first_seconds: expect.any(Number) });
+    expect(restore).toMatchObject({ increments: 4, chain_to_full: expect.any(Number) });
+    expect(report.targets).toHaveLength(9);
     expect(readdirSync(directory.path)).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 });
 
 function names({ processes }: { readonly processes: readonly { readonly name: string }[] }): string[] {
