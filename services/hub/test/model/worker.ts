@@ -33,6 +33,10 @@ async function main({ seeds, steps, directory, shrink: shrinks, verbose }: Worke
     await world[Symbol.asyncDispose]();
     world = await World.create(directory);
   };
+  // Whoever started it is gone, or wants it to end: nothing of it may stay.
+  const stop = () => void world[Symbol.asyncDispose]().finally(() => process.exit(1));
+  process.once('disconnect', stop);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
   for (const seed of seeds) {
     const begunMs = performance.now();
     const sequence = sequenceOf(seed, steps);
@@ -49,6 +53,7 @@ async function main({ seeds, steps, directory, shrink: shrinks, verbose }: Worke
   }
   send({ counts: world.counts.toJSON() });
   await world[Symbol.asyncDispose]();
+  process.off('disconnect', stop);
   process.disconnect();
 }
 
