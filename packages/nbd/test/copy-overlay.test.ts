@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { mergeExtents, totalLength, type Extent } from '@sendense/core';
 import { requires } from '@sendense/runtime/testing';
@@ -10,7 +11,7 @@ import {
   verifyBlockHashesFile,
   type CopyResult,
 } from '../src/index.js';
-import { Bench, copy, MIB, patchyDisk, sameContent, whole } from './copying.js';
+import { Bench, copy, KIB, MIB, patchyDisk, sameContent, whole } from './copying.js';
 import { nbdkit, qemuImg } from './servers.js';
 
 const describeWith = requires(describe, 'nbdkit', 'qemu-nbd', 'qemu-img');
@@ -161,6 +162,81 @@ describeWith('copying changes to an overlay', () => {
       { numRuns: 12, endOnFailure: true },
     );
   });
+
+  it('nothing changed: nothing is read or written, nothing hashed, and the chain reads as before', async () => {
+    await using bench = new Bench();
+    const before = patchyDisk(SIZE);
+    const { overlay } = await overlayOn(bench, before);
+    const image = bench.raw(before);
+    const { targets } = await bench.targets(overlay);
+    const path = bench.path('overlay.hashes');
+    await using hashes = await BlockHashWriter.create(path, { sizeBytes: SIZE });
+    const result = await copy({
+      ...{ source: await bench.source(image), targets, extents: [], sizeBytes: SIZE },
+      ...{ targetHasBacking: true, hashes },
+    });
+    await hashes.finish();
+    await bench.stop();
+    expect(result).toMatchObject({ bytesRead: 0, bytesWritten: 0, bytesZeroed: 0 });
+    expect(await verifyBlockHashesFile(path)).toMatchObject({ dataBlocks: 0, zeroBlocks: 0 });
+    expect(await sameContent(image, overlay)).toContain('identical');
+    // What lies beneath is all there is: the overlay itself holds no cluster.
+    const map = JSON.parse(await qemuImg('map', '--output=json', overlay)) as { depth: number }[];
+    expect(map.filter(({ depth }) => depth === 0)).toEqual([]);
+  });
+
+  it('extents that overlap, repeat and contain each other, in any order, are copied once', async () => {
+    await using bench = new Bench();
+    const before = randomBytes(SIZE);
+    const after = Buffer.from(before);
+    const extents = [
+      { offset: 5 * MIB, length: MIB },
+      { offset: MIB, length: 2 * MIB },
+      { offset: 2 * MIB, length: 2 * MIB }, // over the end of the one before
+      { offset: MIB + 700, length: 512 }, // inside
+      { offset: MIB, length: 2 * MIB }, // again
+      { offset: MIB - 100, length: 200 }, // over its beginning
+      { offset: 3 * MIB - 1, length: 1 },
+      { offset: SIZE - 700, length: 700 },
+      { offset: SIZE - 701, length: 701 },
+      { offset: 5 * MIB + BLOCK, length: MIB },
+    ];
+    for (const { offset, length } of extents) randomBytes(length).copy(after, offset);
+    after.fill(0, 2 * MIB, 2 * MIB + 4 * BLOCK);
+    const { bytesWritten, bytesZeroed, bytesRead } = await increment(bench, before, after, extents);
+    const asked = totalLength(mergeExtents(extents));
+    expect(bytesWritten + bytesZeroed).toBe(asked);
+    expect(bytesRead).toBeGreaterThanOrEqual(asked);
+    expect(bytesRead).toBeLessThanOrEqual(asked + 2 * BLOCK * mergeExtents(extents).length);
+  });
+
+  it('50 000 scattered changes leave the chain as the source is, from its first byte to its last', async () => {
+    await using bench = new Bench();
+    const extents = Array.from({ length: 50_000 }, (_, index) => ({
+      offset: index * 16 * KIB + ((index * 7919) % 9000),
+      length: 1 + ((index * 104_729) % 1500),
+    }));
+    const sizeBytes = 50_000 * 16 * KIB + 700;
+    const image = bench.path('disk.raw');
+    // Data beneath some of them, holes beneath the others.
+    const raw = openSync(image, 'w');
+    ftruncateSync(raw, sizeBytes);
+    for (let at = 0; at < sizeBytes; at += 100 * MIB) writeSync(raw, randomBytes(8 * MIB), 0, 8 * MIB, at);
+    const base = bench.path('base.qcow2');
+    await qemuImg('convert', '-f', 'raw', '-O', 'qcow2', image, base);
+    const overlay = await bench.qcow2(sizeBytes, base);
+    const [data, zeros] = [randomBytes(4096), Buffer.alloc(4096)];
+    for (const [index, { offset, length }] of extents.entries())
+      writeSync(raw, index % 3 === 0 ? zeros : data, index % 2048, length, offset);
+    closeSync(raw);
+    const { targets } = await bench.targets(overlay);
+    const source = await bench.source(image);
+    const result = await copy({ source, targets, extents, sizeBytes, targetHasBacking: true });
+    await bench.stop();
+    expect(result.bytesWritten + result.bytesZeroed).toBe(totalLength(extents));
+    expect(await sameContent(image, overlay)).toContain('identical');
+    await qemuImg('check', '-q', overlay);
+  }, 400_000);
 
   it('20 000 scattered changes cost their blocks, and no more', async () => {
     await using bench = new Bench();
