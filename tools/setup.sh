@@ -19,7 +19,7 @@ SYSTEM_PACKAGES=(
   ca-certificates gcc g++ make python3 python3-venv xz-utils util-linux procps iproute2
   qemu-utils nbdkit libnbd-bin openssh-client openssl e2fsprogs fdisk
 )
-TEST_PACKAGES=(openssh-server python3-pyvmomi curl)
+TEST_PACKAGES=(openssh-server python3-pyvmomi curl mariadb-server-core)
 
 say() { printf '\033[2m·\033[0m %s\n' "$*" >&2; }
 fail() {
@@ -137,19 +137,22 @@ generate_contracts() {
   (cd proto && pnpm exec buf generate && pnpm exec buf build -o ../packages/contracts/src/gen/descriptors.binpb)
 }
 generate_catalog() {
-  say "generating the catalogue's client"
+  say "generating the catalogue's clients"
   rm -rf packages/catalog/src/gen
+  local schema
   # Generation is pure WASM; the engine binary that the CLI insists on is never run.
-  (cd packages/catalog && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 pnpm exec prisma generate >"$TOOLS/prisma.log" 2>&1) || {
-    cat "$TOOLS/prisma.log" >&2
-    return 1
-  }
+  for schema in prisma prisma-mariadb; do
+    (cd packages/catalog && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 pnpm exec prisma generate --schema "$schema" >"$TOOLS/prisma.log" 2>&1) || {
+      cat "$TOOLS/prisma.log" >&2
+      return 1
+    }
+  done
 }
 setup_generated() {
   [ -d packages/contracts/src/gen ] || rm -f "$TOOLS/stamps/contracts"
-  [ -d packages/catalog/src/gen ] || rm -f "$TOOLS/stamps/catalog"
+  [ -d packages/catalog/src/gen/mariadb ] || rm -f "$TOOLS/stamps/catalog"
   stamped contracts "$(hash_of_tree proto) $(hash_of pnpm-lock.yaml)" generate_contracts
-  stamped catalog "$(hash_of_tree packages/catalog/prisma packages/catalog/prisma.config.ts) $(hash_of pnpm-lock.yaml)" generate_catalog
+  stamped catalog "$(hash_of_tree packages/catalog/prisma packages/catalog/prisma-mariadb packages/catalog/prisma.config.ts) $(hash_of pnpm-lock.yaml)" generate_catalog
 }
 
 build_native() { make --silent -C packages/lab/native; }

@@ -5,21 +5,25 @@ import { Backups } from './backups.js';
 import { ChainLocks } from './chain-locks.js';
 import { Cleanups } from './cleanups.js';
 import { CredentialKeys } from './credential-keys.js';
-import { Database } from './database.js';
-import { MIGRATIONS_FOLDER, readMigrations } from './migrate.js';
+import { openMariaDb } from './mariadb.js';
+import type { MariaDbTarget } from './mariadb-target.js';
+import { MARIADB_MIGRATIONS_FOLDER, MIGRATIONS_FOLDER, readMigrations } from './migrate.js';
 import { Nodes } from './nodes.js';
 import { Repositories } from './repositories.js';
 import { RestoreMounts } from './restore-mounts.js';
 import { RestorePoints } from './restore-points.js';
 import { Retention } from './retention.js';
+import { openSqlite } from './sqlite.js';
 import { Tasks } from './tasks.js';
 import { Tokens } from './tokens.js';
 import { Vcenters } from './vcenters.js';
 import { Vms } from './vms.js';
 
 export interface CatalogOptions {
-  /** The hub's data directory: holds `catalog.db` and `credential.key`. */
+  /** The hub's data directory: holds `credential.key`, and `catalog.db` unless there is a `database`. */
   readonly directory: string;
+  /** MariaDB instead of SQLite. */
+  readonly database?: MariaDbTarget | undefined;
   readonly log: Logger;
   /** @default () => new Date() */
   readonly now?: () => Date;
@@ -49,12 +53,13 @@ export interface Catalog extends AsyncDisposable {
 
 /**
  * Opens the catalogue and brings its schema up to date. A second process (the hub's own commands) may open it meanwhile.
- * @throws `catalog_schema_newer`, `catalog_damaged`, `credentials_unreadable`, `permission_denied`, `out_of_space`
+ * @throws `catalog_schema_newer`, `catalog_damaged`, `catalog_unreachable`, `credentials_unreadable`, `permission_denied`, `out_of_space`
  */
 export async function openCatalog(options: CatalogOptions): Promise<Catalog> {
-  const { directory, log, now = () => new Date(), migrationsFolder = MIGRATIONS_FOLDER } = options;
-  const migrations = await readMigrations(migrationsFolder);
-  const database = await Database.open(join(directory, 'catalog.db'), { log, migrations, now });
+  const { directory, database: target, log, now = () => new Date() } = options;
+  const folder = options.migrationsFolder ?? (target ? MARIADB_MIGRATIONS_FOLDER : MIGRATIONS_FOLDER);
+  const how = { log, now, migrations: await readMigrations(folder) };
+  const database = await (target ? openMariaDb(target, how) : openSqlite(join(directory, 'catalog.db'), how));
   try {
     const inUse = await database.run((client) => client.vmwareCredential.count());
     const keys = await CredentialKeys.open(join(directory, 'credential.key'), inUse);

@@ -19,6 +19,7 @@ export type {
   Nodes,
   NodeStatus,
 } from './nodes.js';
+export { mariaDbTarget, type MariaDbTarget } from './mariadb-target.js';
 export type { Page, PageRequest } from './paging.js';
 export type { Repositories, RepositoryRecord, RepositoryType } from './repositories.js';
 export type { RestoreMountRecord, RestoreMounts } from './restore-mounts.js';

@@ -16,6 +16,7 @@ export interface Migration {
 
 /** The migrations of this build; they lie beside `dist` in the package. */
 export const MIGRATIONS_FOLDER = join(import.meta.dirname, '..', '..', 'migrations', 'sqlite');
+export const MARIADB_MIGRATIONS_FOLDER = join(import.meta.dirname, '..', '..', 'migrations', 'mariadb');
 
 export async function readMigrations(folder: string): Promise<Migration[]> {
   const entries = await readdir(folder, { withFileTypes: true });
@@ -88,14 +89,14 @@ async function applyMigration(
   }
 }
 
-interface HistoryRow {
+export interface HistoryRow {
   readonly name: string;
   readonly checksum: string;
   readonly finished: boolean;
 }
 
 /** What is left to apply. @throws `catalog_schema_newer`, `catalog_damaged` */
-function pendingMigrations(
+export function pendingMigrations(
   migrations: readonly Migration[],
   history: readonly HistoryRow[],
   path: string,

@@ -1,8 +1,9 @@
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import { silentLogger as log } from '@sendense/runtime';
 import { temporaryDirectory } from '@sendense/runtime/testing';
 import { openCatalog, toStoredError } from '../src/index.js';
+import { describeOnEach, newDatabase } from './databases.js';
 import { Stage } from './stage.js';
 
 const HOUR = 3_600_000;
@@ -10,11 +11,12 @@ const HOUR = 3_600_000;
 /** A catalogue whose clock the test moves. */
 async function withClock(folder: string) {
   const clock = { at: new Date('2026-11-21T08:00:00Z') };
-  const catalog = await openCatalog({ directory: folder, log, now: () => clock.at });
+  const database = (await newDatabase())?.target;
+  const catalog = await openCatalog({ directory: folder, database, log, now: () => clock.at });
   return { catalog, pass: (ms: number) => (clock.at = new Date(clock.at.getTime() + ms)) };
 }
 
-describe('enrolment', () => {
+describeOnEach('enrolment', () => {
   it('is for one node, once', async () => {
     await using stage = await Stage.open();
     const { nodes } = stage.catalog;
@@ -87,13 +89,13 @@ describe('enrolment', () => {
     await nodes.create('a');
     await expect(nodes.create('a')).rejects.toMatchObject({ code: 'already_exists' });
     for (const call of [
-      nodes.get('none'),
-      nodes.seen('none'),
-      nodes.revoke('none'),
-      nodes.remove('none'),
-      nodes.issueEnrolmentToken('none', { lifetimeMs: 1 }),
+      () => nodes.get('none'),
+      () => nodes.seen('none'),
+      () => nodes.revoke('none'),
+      () => nodes.remove('none'),
+      () => nodes.issueEnrolmentToken('none', { lifetimeMs: 1 }),
     ])
-      await expect(call).rejects.toMatchObject({ code: 'node_not_found' });
+      await expect(call()).rejects.toMatchObject({ code: 'node_not_found' });
   });
 
   it('keeps what the node last said of itself', async () => {
@@ -113,7 +115,7 @@ describe('enrolment', () => {
   });
 });
 
-describe('API tokens', () => {
+describeOnEach('API tokens', () => {
   it('open with their role until they are revoked', async () => {
     using folder = temporaryDirectory();
     const { catalog, pass } = await withClock(folder.path);
@@ -156,7 +158,7 @@ describe('API tokens', () => {
   });
 });
 
-describe('audit events', () => {
+describeOnEach('audit events', () => {
   it('are appended, and listed newest first by what was asked for', async () => {
     await using stage = await Stage.open();
     const { audit } = stage.catalog;
@@ -198,7 +200,7 @@ describe('audit events', () => {
   });
 });
 
-describe('cleanups', () => {
+describeOnEach('cleanups', () => {
   it('are recorded once, come due, are tried again and forgotten', async () => {
     using folder = temporaryDirectory();
     const { catalog, pass } = await withClock(folder.path);
@@ -233,7 +235,7 @@ describe('cleanups', () => {
   });
 });
 
-describe('a closed catalogue', () => {
+describeOnEach('a closed catalogue', () => {
   it('lets what runs finish and refuses what comes later', async () => {
     await using stage = await Stage.open();
     const { catalog } = stage;

@@ -1,13 +1,14 @@
 import { join } from 'node:path';
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
 import { toStoredError, type BackupRecord, type SealedDisk } from '../src/index.js';
+import { describeOnEach } from './databases.js';
 import { GIB, Stage } from './stage.js';
 
 const failure = toStoredError(new SendenseError('qemu_nbd_died', 'it died', { context: { pid: 5 } }));
 
-describe('a backup', () => {
+describeOnEach('a backup', () => {
   it('goes from queued to a restore point that holds what was recorded on the way', async () => {
     await using stage = await Stage.open();
     const { vm, repositoryId } = await stage.addVm();
@@ -261,13 +262,13 @@ describe('a backup', () => {
       code: 'job_not_found',
     });
     for (const call of [
-      backups.get('none'),
-      backups.changeState('none', { state: 'preparing' }),
-      backups.recordProgress('none', {}),
-      backups.recordSnapshotRemoved('none'),
-      backups.addWarning('none', failure),
+      () => backups.get('none'),
+      () => backups.changeState('none', { state: 'preparing' }),
+      () => backups.recordProgress('none', {}),
+      () => backups.recordSnapshotRemoved('none'),
+      () => backups.addWarning('none', failure),
     ])
-      await expect(call).rejects.toMatchObject({ code: 'job_not_found' });
+      await expect(call()).rejects.toMatchObject({ code: 'job_not_found' });
   });
 
   it('is planned again while it waits', async () => {
@@ -305,7 +306,7 @@ describe('a backup', () => {
   });
 });
 
-describe('several backups', () => {
+describeOnEach('several backups', () => {
   it('of one VM: one wins, in this process and against others', async () => {
     await using stage = await Stage.open();
     const { vm, repositoryId } = await stage.addVm();
@@ -326,6 +327,7 @@ describe('several backups', () => {
       Array.from({ length: 3 }, () =>
         ChildProcess.spawn(process.execPath, args, {
           name: 'begin',
+          env: stage.environment,
           owner: `test-catalog-${process.pid}`,
           log,
         }),

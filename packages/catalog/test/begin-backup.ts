@@ -2,10 +2,12 @@
 import { errorCode } from '@sendense/core';
 import { createLogger } from '@sendense/runtime';
 import { openCatalog } from '../src/index.js';
+import { childDatabase } from './child-database.js';
 
 const [directory = '', contextId = '', repositoryId = ''] = process.argv.slice(2);
 await using catalog = await openCatalog({
   directory,
+  database: childDatabase(),
   log: createLogger({ service: 'test', level: 'silent' }),
 });
 try {

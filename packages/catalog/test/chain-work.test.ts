@@ -1,16 +1,17 @@
 import { join } from 'node:path';
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
 import fc from 'fast-check';
 import { chainBusy, toStoredError, type ChainLockMode } from '../src/index.js';
+import { describeOnEach } from './databases.js';
 import { Stage } from './stage.js';
 
 const chain = { contextId: 'ctx', repositoryId: 'repo' };
 const want = (mode: ChainLockMode, holderId: string) => ({ ...chain, mode, purpose: 'test', holderId });
 const failure = toStoredError(new SendenseError('chain_damaged', 'it is torn', { context: { disk: 1 } }));
 
-describe('a lock on a chain', () => {
+describeOnEach('a lock on a chain', () => {
   it('stands alone when exclusive, and beside others when shared', async () => {
     await using stage = await Stage.open();
     const { chainLocks } = stage.catalog;
@@ -70,7 +71,7 @@ describe('a lock on a chain', () => {
     const others = await Promise.all(
       ['x', 'y', 'z'].map((holder) =>
         ChildProcess.spawn(process.execPath, [script, stage.directory, 'exclusive', holder], {
-          ...{ name: 'lock', owner: `test-catalog-${process.pid}`, log },
+          ...{ name: 'lock', owner: `test-catalog-${process.pid}`, log, env: stage.environment },
         }),
       ),
     );
@@ -101,7 +102,7 @@ describe('a lock on a chain', () => {
   });
 });
 
-describe('a task', () => {
+describeOnEach('a task', () => {
   const verify = {
     kind: 'verify',
     subject: { type: 'restore_point', id: 'p1' },
@@ -164,19 +165,19 @@ describe('a task', () => {
       cancelReason: 'alice wants it',
     });
     for (const call of [
-      tasks.requestCancel(again.id, 'x'),
-      tasks.changeState(again.id, { state: 'running' }),
-      tasks.changeState(failed.id, { state: 'queued' }),
-      tasks.create(verify).then(({ id }) => tasks.changeState(id, { state: 'completed', result: {} })),
+      () => tasks.requestCancel(again.id, 'x'),
+      () => tasks.changeState(again.id, { state: 'running' }),
+      () => tasks.changeState(failed.id, { state: 'queued' }),
+      () => tasks.create(verify).then(({ id }) => tasks.changeState(id, { state: 'completed', result: {} })),
     ])
-      await expect(call).rejects.toMatchObject({ code: 'conflict' });
+      await expect(call()).rejects.toMatchObject({ code: 'conflict' });
     for (const call of [
-      tasks.get('none'),
-      tasks.changeState('none', { state: 'running' }),
-      tasks.recordProgress('none', { bytesDone: 0, bytesTotal: 0 }),
-      tasks.requestCancel('none', 'x'),
+      () => tasks.get('none'),
+      () => tasks.changeState('none', { state: 'running' }),
+      () => tasks.recordProgress('none', { bytesDone: 0, bytesTotal: 0 }),
+      () => tasks.requestCancel('none', 'x'),
     ])
-      await expect(call).rejects.toMatchObject({ code: 'task_not_found' });
+      await expect(call()).rejects.toMatchObject({ code: 'task_not_found' });
   });
 
   it('is found by state, kind and subject, in pages', async () => {
@@ -208,7 +209,7 @@ describe('a task', () => {
   });
 });
 
-describe('a retention policy', () => {
+describeOnEach('a retention policy', () => {
   const policy = { keepLast: 3, daily: 7, weekly: 4, monthly: 12, yearly: 0 };
 
   it("is the VM's own, else the repository's, else none", async () => {

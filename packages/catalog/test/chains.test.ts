@@ -1,5 +1,6 @@
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import type { RestorePointRecord } from '../src/index.js';
+import { describeOnEach } from './databases.js';
 import { sketch, START, type PointSketch } from './manifests.js';
 import { GIB, Stage } from './stage.js';
 
@@ -15,7 +16,7 @@ async function withPoints(...points: PointSketch[]): Promise<{ stage: Stage; rep
   return { stage, repositoryId };
 }
 
-describe('a chain', () => {
+describeOnEach('a chain', () => {
   it('is all that any disk of a point builds on, and nothing beside it', async () => {
     // The second disk was read in full at p2; p4 starts anew.
     const { stage, repositoryId } = await withPoints(
@@ -36,12 +37,12 @@ describe('a chain', () => {
     expect(ids(await restorePoints.descendants('p4'))).toEqual([]);
     expect(ids(await restorePoints.ofContext(CONTEXT, repositoryId))).toEqual(['p4', 'p3', 'p2', 'p1', 'p0']);
     expect(ids(await restorePoints.ofRepository(repositoryId))).toHaveLength(5);
-    for (const call of [restorePoints.chain('none'), restorePoints.descendants('none')])
-      await expect(call).rejects.toMatchObject({ code: 'not_found' });
+    for (const call of [() => restorePoints.chain('none'), () => restorePoints.descendants('none')])
+      await expect(call()).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 
-describe('doubt about a point', () => {
+describeOnEach('doubt about a point', () => {
   it('keeps its first reason, hides nothing from planning, and ends with a full verification that passes', async () => {
     const { stage, repositoryId } = await withPoints({}, { parents: ['p0'] });
     await using _ = stage;
@@ -110,7 +111,7 @@ describe('doubt about a point', () => {
   });
 });
 
-describe('removing a point', () => {
+describeOnEach('removing a point', () => {
   it('takes it out of the chain in one step, its children having taken its data over', async () => {
     const { stage, repositoryId } = await withPoints({}, { parents: ['p0'] }, { parents: ['p1'] });
     await using _ = stage;
@@ -203,11 +204,11 @@ describe('removing a point', () => {
     await restorePoints.beginRemoval('p1');
     await expect(restorePoints.hold('p0', '')).rejects.toMatchObject({ code: 'invalid_argument' });
     for (const call of [
-      restorePoints.beginRemoval('none'),
-      restorePoints.cancelRemoval('none'),
-      restorePoints.hold('none', 'x'),
-      restorePoints.release('none'),
+      () => restorePoints.beginRemoval('none'),
+      () => restorePoints.cancelRemoval('none'),
+      () => restorePoints.hold('none', 'x'),
+      () => restorePoints.release('none'),
     ])
-      await expect(call).rejects.toMatchObject({ code: 'not_found' });
+      await expect(call()).rejects.toMatchObject({ code: 'not_found' });
   });
 });

@@ -2,12 +2,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { silentLogger as log } from '@sendense/runtime';
 import { temporaryDirectory } from '@sendense/runtime/testing';
-import { Database, type Transaction } from '../src/database.js';
+import type { Database, Transaction } from '../src/database.js';
 import { MIGRATIONS_FOLDER, readMigrations } from '../src/migrate.js';
+import { openSqlite } from '../src/sqlite.js';
 
 async function open(folder: string): Promise<Database> {
   const migrations = await readMigrations(MIGRATIONS_FOLDER);
-  return Database.open(join(folder, 'catalog.db'), { log, migrations, now: () => new Date() });
+  return openSqlite(join(folder, 'catalog.db'), { log, migrations, now: () => new Date() });
 }
 
 const note = (client: Transaction, action: string) =>

@@ -1,10 +1,11 @@
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
+import { describeOnEach } from './databases.js';
 import { sketch } from './manifests.js';
 import { discovered, disk, Stage } from './stage.js';
 
 const CONTEXT = 'ctx-pg-20261101-000000';
 
-describe('a point that a rescan found', () => {
+describeOnEach('a point that a rescan found', () => {
   it('brings its VM and disks along, once', async () => {
     await using stage = await Stage.open();
     const repositoryId = await stage.addRepository();

@@ -1,10 +1,11 @@
-import { describe, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import fc from 'fast-check';
 import { toStoredError } from '../src/index.js';
+import { describeOnEach } from './databases.js';
 import { discovered, disk, GIB, ODD_NAMES, Stage } from './stage.js';
 
-describe('names', () => {
+describeOnEach('names', () => {
   it('are stored and shown as they are, whatever they hold', async () => {
     await using stage = await Stage.open();
     const { catalog } = stage;
@@ -74,7 +75,7 @@ describe('names', () => {
   });
 });
 
-describe('repositories', () => {
+describeOnEach('repositories', () => {
   it('have a name, a path and an id of their own', async () => {
     await using stage = await Stage.open();
     const { repositories } = stage.catalog;
@@ -118,7 +119,7 @@ describe('repositories', () => {
   });
 });
 
-describe('protected VMs', () => {
+describeOnEach('protected VMs', () => {
   it('are protected once', async () => {
     await using stage = await Stage.open();
     const vcenterId = await stage.addVcenter();
@@ -243,7 +244,7 @@ describe('protected VMs', () => {
   });
 });
 
-describe('vCenters', () => {
+describeOnEach('vCenters', () => {
   it('need a node and a name of their own', async () => {
     await using stage = await Stage.open();
     const { vcenters, nodes } = stage.catalog;

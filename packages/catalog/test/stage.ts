@@ -1,4 +1,6 @@
 // What the tests of this package share: a catalogue of its own, with as much in it as a test needs.
+import { join } from 'node:path';
+import { PrismaBetterSqlite3 } from '@prisma/adapter-better-sqlite3';
 import { silentLogger as log } from '@sendense/runtime';
 import { temporaryDirectory } from '@sendense/runtime/testing';
 import {
@@ -9,6 +11,8 @@ import {
   type DiscoveredVm,
   type VmRecord,
 } from '../src/index.js';
+import { childEnvironment } from './child-database.js';
+import { newDatabase, type TestDatabase } from './databases.js';
 
 export const GIB = 1024 ** 3;
 
@@ -16,10 +20,10 @@ export class Stage implements AsyncDisposable {
   #catalog: Catalog | undefined;
   readonly folder = temporaryDirectory('sendense-catalog');
 
-  private constructor() {}
+  private constructor(readonly database: TestDatabase) {}
 
   static async open(): Promise<Stage> {
-    const stage = new Stage();
+    const stage = new Stage(await newDatabase());
     await stage.reopen();
     return stage;
   }
@@ -32,6 +36,30 @@ export class Stage implements AsyncDisposable {
     return this.folder.path;
   }
 
+  /** For processes that open the same catalogue. */
+  get environment(): Record<string, string> {
+    return childEnvironment(this.database?.url);
+  }
+
+  /** Where everything that the catalogue keeps ends up. */
+  get dataDirectories(): string[] {
+    return [this.directory, ...(this.database ? [this.database.dataDirectory] : [])];
+  }
+
+  /** Changes the database behind the catalogue's back. */
+  async execute(sql: string): Promise<void> {
+    if (this.database) {
+      await this.database.query(sql);
+      return;
+    }
+    // The library that the catalogue itself uses: see https://www.sqlite.org/howtocorrupt.html, 2.2.1.
+    const adapter = await new PrismaBetterSqlite3({
+      url: `file:${join(this.directory, 'catalog.db')}`,
+    }).connect();
+    await adapter.executeScript(sql);
+    await adapter.dispose();
+  }
+
   async close(): Promise<void> {
     await this.#catalog?.[Symbol.asyncDispose]();
     this.#catalog = undefined;
@@ -39,7 +67,7 @@ export class Stage implements AsyncDisposable {
 
   async reopen(): Promise<Catalog> {
     await this.close();
-    this.#catalog = await openCatalog({ directory: this.directory, log });
+    this.#catalog = await openCatalog({ directory: this.directory, database: this.database?.target, log });
     return this.#catalog;
   }
 

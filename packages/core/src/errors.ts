@@ -49,6 +49,7 @@ export const ERROR_KINDS = {
   image_check_failed: 'data_loss',
   catalog_schema_newer: 'failed_precondition',
   catalog_damaged: 'data_loss',
+  catalog_unreachable: 'unavailable',
   credentials_missing: 'failed_precondition',
   credentials_unreadable: 'failed_precondition',
   data_directory_in_use: 'failed_precondition',

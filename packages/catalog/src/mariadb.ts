@@ -1,0 +1,109 @@
+import { PrismaMariaDb } from '@prisma/adapter-mariadb';
+import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils';
+import { SendenseError } from '@sendense/core';
+import { createConnection, type Connection, type ConnectionConfig } from 'mariadb';
+import { databaseError, isConnectionLost } from './database-errors.js';
+import { Database, type DatabaseOptions } from './database.js';
+import { PrismaClient } from './gen/mariadb/client.js';
+import type { PrismaClient as CommonClient } from './gen/sqlite/client.js';
+import { migrateMariaDb } from './mariadb-migrate.js';
+import type { MariaDbTarget } from './mariadb-target.js';
+
+/** How long a server may be away (a restart) before what needs it fails, milliseconds. */
+const ACQUIRE_TIMEOUT_MS = 15_000;
+/** How long a statement waits for another connection's locks, seconds. */
+const LOCK_WAIT_S = 10;
+
+/**
+ * Opens the database, which must exist, and brings its schema up to date.
+ * @throws `catalog_unreachable`, `permission_denied`, `invalid_config`, `catalog_schema_newer`, `catalog_damaged`, `timeout`
+ */
+export async function openMariaDb(target: MariaDbTarget, options: DatabaseOptions): Promise<Database> {
+  const { log, now } = options;
+  const name = target.label;
+  try {
+    const schemaVersion = await prepare(target, options);
+    const adapter = new RereadingMariaDb({
+      ...connectionConfig(target),
+      connectionLimit: 1,
+      acquireTimeout: ACQUIRE_TIMEOUT_MS,
+      // A connection that died while it was idle is found before it is used, not by the statement.
+      minDelayValidation: 0,
+    });
+    const client = new PrismaClient({ adapter }) as unknown as CommonClient;
+    log.info({ database: name }, 'catalogue on MariaDB');
+    return new Database({ client, name, schemaVersion, now });
+  } catch (error) {
+    throw databaseError(error, name);
+  }
+}
+
+/** A connection that speaks as the catalogue's do, for what is not a query of Prisma. */
+export async function connectMariaDb(
+  target: MariaDbTarget,
+  more: ConnectionConfig = {},
+): Promise<Connection> {
+  const connection = await createConnection({ ...connectionConfig(target), ...more });
+  // Without a listener a connection that breaks while nothing is asked ends the process.
+  connection.on('error', () => {});
+  return connection;
+}
+
+async function prepare(target: MariaDbTarget, options: DatabaseOptions): Promise<string> {
+  // A migration is a script of several statements; no text of others is ever part of it.
+  const connection = await connectMariaDb(target, { multipleStatements: true });
+  try {
+    await requireVersion(connection, target);
+    return await migrateMariaDb(connection, options.migrations, { ...target, log: options.log });
+  } finally {
+    await connection.end().catch(() => connection.destroy());
+  }
+}
+
+async function requireVersion(connection: Connection, { label }: MariaDbTarget): Promise<void> {
+  const version = connection.serverVersion();
+  const [, major, minor] = (/^(?:5\.5\.5-)?(\d+)\.(\d+)\..*mariadb/i.exec(version) ?? []).map(Number);
+  if (major !== undefined && minor !== undefined && (major > 10 || (major === 10 && minor >= 11))) return;
+  throw new SendenseError(
+    'invalid_config',
+    `the catalogue ${label} needs MariaDB 10.11 or later, and the server is ${version}`,
+    { context: { path: label } },
+  );
+}
+
+function connectionConfig(target: MariaDbTarget): ConnectionConfig {
+  const { host, port, socket, user, database, tls } = target;
+  return {
+    ...(socket === undefined ? { host, port } : { socketPath: socket }),
+    ...{ user, database, password: target.password() },
+    ...(tls && { ssl: { rejectUnauthorized: tls.verify, ...(tls.ca === undefined ? {} : { ca: tls.ca }) } }),
+    connectTimeout: ACQUIRE_TIMEOUT_MS,
+    collation: 'UTF8MB4_BIN',
+    // Whatever the server's administrator prefers: times are UTC, and what does not fit is an error, never cut.
+    sessionVariables: {
+      time_zone: '+00:00',
+      sql_mode: 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE',
+      innodb_lock_wait_timeout: LOCK_WAIT_S,
+      foreign_key_checks: 1,
+    },
+    // Parameters of statements hold hashes of tokens and sealed passwords.
+    logParam: false,
+  };
+}
+
+/** Asks a second time, on a new connection, when the first was lost under a query that only reads and is in no transaction. */
+class RereadingMariaDb extends PrismaMariaDb {
+  override async connect(): Promise<Awaited<ReturnType<PrismaMariaDb['connect']>>> {
+    const adapter = await super.connect();
+    const queryRaw: SqlDriverAdapter['queryRaw'] = adapter.queryRaw.bind(adapter);
+    adapter.queryRaw = async (query) => {
+      try {
+        return await queryRaw(query);
+      } catch (error) {
+        if (!/^\s*SELECT\b/i.test(query.sql) || !isConnectionLost(error)) throw error;
+        return queryRaw(query);
+      }
+    };
+    return adapter;
+  }
+}

@@ -1,0 +1,171 @@
+// A MariaDB server of a test's own: a private directory, a unix socket, an unprivileged user, no network.
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ChildProcess, silentLogger as log } from '@sendense/runtime';
+import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
+import { createConnection } from 'mariadb';
+import { mariaDbTarget, type MariaDbTarget } from '../src/index.js';
+
+/** Debian puts it where the PATH of most users does not look. */
+export const MARIADBD = existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd';
+
+/** What it writes need not survive the machine. */
+const SMALL_AND_FAST = [
+  '--no-defaults',
+  '--innodb-log-file-size=8M',
+  '--innodb-buffer-pool-size=32M',
+  '--innodb-flush-log-at-trx-commit=0',
+  '--innodb-flush-method=nosync',
+  '--innodb-doublewrite=0',
+  '--performance-schema=0',
+  '--character-set-server=latin1',
+];
+
+/** A database of a test's own. */
+export interface OwnDatabase {
+  readonly url: string;
+  readonly target: MariaDbTarget;
+  /** The server's. */
+  readonly dataDirectory: string;
+  /** As the server's administrator. */
+  readonly query: <T = Record<string, unknown>>(sql: string) => Promise<T[]>;
+}
+
+export class MariaDbServer implements AsyncDisposable {
+  readonly #folder = temporaryDirectory('sendense-mariadb');
+  #process: ChildProcess | undefined;
+  #databases = 0;
+
+  private constructor(private settings: readonly string[]) {}
+
+  /** Without accounts: whoever can open the socket may do everything. @param settings more options of mariadbd */
+  static async start(settings: readonly string[] = []): Promise<MariaDbServer> {
+    const server = new MariaDbServer(['--skip-grant-tables', '--skip-networking', ...settings]);
+    mkdirSync(join(server.folder, 'data'));
+    await server.begin();
+    return server;
+  }
+
+  /** With the account `admin` (see {@link adminPassword}), on the socket and on a port of the loopback interface. */
+  static async startWithAccounts(settings: (folder: string) => readonly string[]): Promise<MariaDbServer> {
+    const server = new MariaDbServer([]);
+    const more = settings(server.folder);
+    const data = join(server.folder, 'data');
+    mkdirSync(data);
+    execFileSync(
+      'mariadb-install-db',
+      [...SMALL_AND_FAST, `--datadir=${data}`, '--skip-test-db', ...unprivileged(server.folder).install],
+      {
+        stdio: 'pipe',
+      },
+    );
+    const accounts = join(server.folder, 'accounts.sql');
+    writeFileSync(
+      accounts,
+      `CREATE USER IF NOT EXISTS 'admin'@'%' IDENTIFIED BY '${server.adminPassword}'; GRANT ALL ON *.* TO 'admin'@'%' WITH GRANT OPTION;`,
+    );
+    server.settings = [`--init-file=${accounts}`, '--bind-address=127.0.0.1', ...more];
+    await server.begin();
+    return server;
+  }
+
+  readonly adminPassword = randomBytes(12).toString('hex');
+
+  get folder(): string {
+    return this.#folder.path;
+  }
+
+  get socket(): string {
+    return join(this.folder, 'socket');
+  }
+
+  url(database: string): string {
+    return `mysql://admin:${this.adminPassword}@localhost/${database}?socket=${this.socket}`;
+  }
+
+  /** An empty one. */
+  async newDatabase(): Promise<OwnDatabase> {
+    const name = `catalog_${++this.#databases}`;
+    await this.query(`CREATE DATABASE ${name}`);
+    const url = this.url(name);
+    return {
+      url,
+      target: mariaDbTarget(url),
+      dataDirectory: join(this.folder, 'data'),
+      query: async (sql) => this.query(sql, name),
+    };
+  }
+
+  async query<T = Record<string, unknown>>(sql: string, database?: string): Promise<T[]> {
+    const connection = await createConnection({
+      socketPath: this.socket,
+      user: 'admin',
+      password: this.adminPassword,
+      multipleStatements: true,
+      ...(database === undefined ? {} : { database }),
+    });
+    try {
+      return await connection.query<T[]>(sql);
+    } finally {
+      await connection.end();
+    }
+  }
+
+  /** Starts it, or starts it again, and waits until it answers. */
+  async begin(): Promise<void> {
+    const { command, args } = unprivileged(this.folder);
+    this.#process = await ChildProcess.spawn(
+      command,
+      [
+        ...args,
+        MARIADBD,
+        ...SMALL_AND_FAST,
+        `--datadir=${join(this.folder, 'data')}`,
+        `--socket=${this.socket}`,
+        `--pid-file=${join(this.folder, 'pid')}`,
+        ...this.settings,
+      ],
+      {
+        name: 'mariadbd',
+        owner: `test-mariadb-${process.pid}`,
+        log,
+        dieWithParent: false,
+        terminateTimeoutMs: 30_000,
+      },
+    );
+    const { exited } = this.#process;
+    let ended = false;
+    void exited.then(() => (ended = true));
+    await eventually('mariadbd answers', async () => {
+      if (ended) return 'ended';
+      return this.query('SELECT 1');
+    });
+    if (ended) throw new Error(`mariadbd has ended: ${this.#process.stderrTail()}`);
+  }
+
+  /** As a crash does, or a power cut that spares the file system. */
+  async kill(): Promise<void> {
+    const running = this.#process;
+    if (!running) return;
+    process.kill(running.pid, 'SIGKILL');
+    await running.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process?.[Symbol.asyncDispose]();
+    this.#folder[Symbol.dispose]();
+  }
+}
+
+/** How to run what must not run as root, and what it needs of the folder. It ends with the test's process in any case. */
+function unprivileged(folder: string): { command: string; args: string[]; install: string[] } {
+  const args = ['--pdeathsig', 'TERM'];
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) {
+    execFileSync('chown', ['-R', 'nobody:nogroup', folder]);
+    args.push('--reuid', 'nobody', '--regid', 'nogroup', '--clear-groups');
+  }
+  return { command: 'setpriv', args: [...args, '--'], install: isRoot ? ['--user=nobody'] : [] };
+}
