@@ -81,6 +81,28 @@ describe('a local directory', () => {
     expect(await local.check(place(folder.path))).toMatchObject({ problem: { code: 'manifest_invalid' } });
   });
 
+  it('that takes no files is refused in words, whatever the kernel says', async () => {
+    // As root /proc may be written to, and says "no such file" to every new one; others are refused before.
+    const claim = async () => {
+      await local.resolve('/proc');
+      await local.claim(place('/proc'), 'SHA256:hub');
+    };
+    await expect(claim()).rejects.toMatchObject({
+      code: 'repository_not_writable',
+      message: expect.stringMatching(/\/proc.*(Name a directory on a disk|Fix it with)/),
+      context: { path: '/proc' },
+    });
+  });
+
+  it('that is gone by the time it is claimed is missing, with the command that makes it', async () => {
+    using folder = temporaryDirectory('repository');
+    const gone = join(folder.path, 'gone');
+    await expect(local.claim(place(gone), 'SHA256:hub')).rejects.toMatchObject({
+      code: 'repository_missing',
+      message: expect.stringContaining('does not exist'),
+    });
+  });
+
   it('is known by its real path', async () => {
     using folder = temporaryDirectory('repository');
     mkdirSync(join(folder.path, 'real'));

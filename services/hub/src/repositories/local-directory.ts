@@ -32,7 +32,7 @@ export class LocalDirectory implements RepositoryType {
   }
 
   async claim(place: RepositoryPlace, hubId: string, o: ClaimOptions = {}): Promise<void> {
-    const found = await readMarker(place.path);
+    const found = await explained(place.path, () => readMarker(place.path));
     const isOthers = found && found.hubId !== hubId && !o.takeOver;
     if (found && (isOthers || found.repositoryId !== place.id)) {
       const whose = found.hubId === hubId ? 'this hub' : 'another hub, or an earlier catalogue of this one';
@@ -42,7 +42,7 @@ export class LocalDirectory implements RepositoryType {
         { context: { path: place.path, repository_id: found.repositoryId } },
       );
     }
-    await writeMarker(place.path, { repositoryId: place.id, hubId });
+    await explained(place.path, () => writeMarker(place.path, { repositoryId: place.id, hubId }));
   }
 
   async release(place: RepositoryPlace): Promise<void> {
@@ -96,6 +96,25 @@ async function requireWritableDirectory(path: string): Promise<void> {
   }
 }
 
+/** What is done with the mark in the directory; a directory that may be written to can still refuse it. */
+async function explained<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof SendenseError) throw error;
+    // It was found a moment ago: on `/proc` and the like no file can be made, and that is how they say it.
+    if (systemErrorCode(error) === 'ENOENT' && (await isDirectory(path))) throw takesNoFiles(path, error);
+    throw await explain(path, error);
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
 async function explain(path: string, error: unknown): Promise<SendenseError> {
   switch (systemErrorCode(error)) {
     case 'ENOENT':
@@ -107,6 +126,9 @@ async function explain(path: string, error: unknown): Promise<SendenseError> {
     case 'EACCES':
     case 'EPERM':
       return refusedBy(await firstRefusing(path), path, error);
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return full(path, error);
     default:
       return missing(path, `cannot be looked at (${String(error)})`, error);
   }
@@ -128,6 +150,22 @@ function notWritable(path: string, why: string, fix: string, cause: unknown): Se
     'repository_not_writable',
     `the repository's directory ${path} is not writable for the hub's user ${name} (uid ${uid}): ${why}. Fix it with: ${fix}`,
     { context: { path, user: name, fix }, cause },
+  );
+}
+
+function takesNoFiles(path: string, cause: unknown): SendenseError {
+  return new SendenseError(
+    'repository_not_writable',
+    `no file can be made in the directory ${path}, although it may be written to: it belongs to a file system of the kernel's own, such as /proc. Name a directory on a disk or a mounted share`,
+    { context: { path }, cause },
+  );
+}
+
+function full(path: string, cause: unknown): SendenseError {
+  return new SendenseError(
+    'repository_full',
+    `the file system of ${path} has no space left, or the hub's user has no quota left there: not even the mark of the repository fits. Make room, or name another directory`,
+    { context: { path }, cause },
   );
 }
 
