@@ -51,7 +51,7 @@ export async function createNode(
   await removeStaleSocket(socketPath);
   await removeLeftovers(config);
   const runner = backupRunner({ ...config, log });
-  const jobs = new JobRegistry(runner);
+  const jobs = new JobRegistry(enrolment.nodeName, runner);
   const checks = new NodeChecks(config);
   const context: RpcContext = { config, enrolment, jobs, checks, owner, startedAt: new Date(), log };
   const server = starting.use('gRPC server', await startServer(context, socketPath));

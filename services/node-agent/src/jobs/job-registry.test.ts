@@ -4,6 +4,8 @@ import { JobRegistry, type JobRequest, type JobRunner } from './job-registry.js'
 /** Jobs that end when they are told to. */
 class ScriptedRunner implements JobRunner {
   readonly forgotten: string[] = [];
+  /** Why jobs were told to stop. */
+  readonly reasons: unknown[] = [];
   readonly seen: { jobId: string; runningJobs: readonly string[] }[] = [];
   readonly #ends = new Map<string, () => void>();
 
@@ -12,7 +14,10 @@ class ScriptedRunner implements JobRunner {
     events.append({ $case: 'accepted', value: { nodeName: 'sna1', diskCount: 1 } });
     await new Promise<void>((resolve) => {
       this.#ends.set(jobId, resolve);
-      signal.addEventListener('abort', () => resolve());
+      signal.addEventListener('abort', () => {
+        this.reasons.push(signal.reason);
+        resolve();
+      });
     });
     events.append(
       signal.aborted
@@ -45,7 +50,7 @@ const request = (jobId: string, vm = 'vm-1'): JobRequest => ({
 function setUp() {
   const runner = new ScriptedRunner();
   const clock = { now: Date.now() };
-  return { runner, clock, jobs: new JobRegistry(runner, () => clock.now) };
+  return { runner, clock, jobs: new JobRegistry('sna1', runner, () => clock.now) };
 }
 
 describe('the jobs of a node', () => {
@@ -103,11 +108,17 @@ describe('the jobs of a node', () => {
     expect(jobs.list().map(({ id }) => id)).toEqual(['next', 'tomorrow']);
   });
 
-  it('cancels what runs when it ends, and takes nothing new', async () => {
-    const { jobs } = setUp();
+  it('cancels what runs when it ends, saying which node was stopped and what to do, and takes nothing new', async () => {
+    const { runner, jobs } = setUp();
     const job = await jobs.start(request('a'));
     await jobs[Symbol.asyncDispose]();
     expect(job.state).toBe('failed');
-    await expect(jobs.start(request('b'))).rejects.toMatchObject({ code: 'shutting_down' });
+    const stopped = {
+      code: 'shutting_down',
+      message: expect.stringMatching(/^node sna1 was stopped: start the backup again once/),
+      context: { node_name: 'sna1' },
+    };
+    expect(runner.reasons).toEqual([expect.objectContaining(stopped)]);
+    await expect(jobs.start(request('b'))).rejects.toMatchObject(stopped);
   });
 });

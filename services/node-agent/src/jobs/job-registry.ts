@@ -23,6 +23,7 @@ export class JobRegistry implements AsyncDisposable {
   #closed = false;
 
   constructor(
+    private readonly nodeName: string,
     private readonly runner: JobRunner,
     private readonly now: () => number = Date.now,
   ) {}
@@ -41,7 +42,7 @@ export class JobRegistry implements AsyncDisposable {
         context: { job_id: jobId, vm_moref: known.vm.moref },
       });
     }
-    if (this.#closed) throw new SendenseError('shutting_down', 'the node is stopping', { retryable: true });
+    if (this.#closed) throw this.#stopped();
     const other = this.running().find((job) => job.vm.instanceUuid === vm.instanceUuid);
     if (other) {
       throw new SendenseError(
@@ -95,8 +96,16 @@ export class JobRegistry implements AsyncDisposable {
   /** Stops every job and waits for their ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const job of this.list()) job.cancel(new SendenseError('shutting_down', 'the node was stopped'));
+    for (const job of this.list()) job.cancel(this.#stopped());
     await Promise.all(this.list().map(({ ended }) => ended));
+  }
+
+  #stopped(): SendenseError {
+    return new SendenseError(
+      'shutting_down',
+      `node ${this.nodeName} was stopped: start the backup again once the node is online ('sendense node show ${this.nodeName}')`,
+      { context: { node_name: this.nodeName }, retryable: true },
+    );
   }
 
   async #forgetOld(): Promise<void> {
