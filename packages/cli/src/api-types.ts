@@ -18,7 +18,8 @@ export interface NodeInfo {
   readonly state: string;
   readonly version?: string | null;
   readonly last_seen_at?: string | null;
-  readonly socket_path?: string | null;
+  /** On the hub; null while the node is not connected. */
+  readonly grpc_socket?: string | null;
   readonly checks?: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
 }
 
@@ -74,6 +75,8 @@ export interface DiskResult {
   readonly nbd_export_name?: string | null;
   readonly qcow2_path?: string | null;
   readonly qemu_nbd_pid?: number | null;
+  /** Blocks of 64 KiB that were looked at and found unchanged, as changed block tracking says; null for a full. */
+  readonly audited_blocks?: number | null;
   readonly status: string;
 }
 
@@ -192,6 +195,8 @@ export interface RetentionPreview {
     readonly suspect?: boolean;
     readonly action: string;
     readonly reasons: readonly { readonly reason: string; readonly detail: string }[];
+    /** Why it cannot be removed although no rule keeps it. */
+    readonly blocked?: string | null;
     readonly removal?: {
       readonly methods: readonly string[];
       readonly bytes_to_copy: number;

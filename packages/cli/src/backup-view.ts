@@ -11,6 +11,7 @@ export function showBackup(backup: Backup, tty: boolean): string {
       { title: 'CAPACITY', value: (disk) => formatBytes(disk.capacity_bytes), align: 'right' },
       { title: 'TYPE', value: (disk) => disk.backup_type },
       { title: 'REASON', value: (disk) => disk.reason },
+      { title: 'AUDITED', value: (disk) => disk.audited_blocks, align: 'right' },
       { title: 'PORT', value: (disk) => disk.nbd_port, align: 'right' },
       { title: 'PID', value: (disk) => disk.qemu_nbd_pid, align: 'right' },
       { title: 'STATUS', value: (disk) => disk.status },

@@ -38,6 +38,10 @@ export class ApiClient {
     return this.request('PUT', path, body);
   }
 
+  patch<T>(path: string, body: unknown): Promise<T> {
+    return this.request('PATCH', path, body);
+  }
+
   delete<T>(path: string): Promise<T> {
     return this.request('DELETE', path);
   }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { SendenseError } from '@sendense/core';
 import type { EnrolmentToken, NodeInfo } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { facts, table } from '../output.js';
@@ -62,22 +63,25 @@ export function addNodeCommands(program: Command, context: CommandContext): void
         ['state', found.state],
         ['version', found.version],
         ['last seen', found.last_seen_at],
-        ['grpc socket', found.socket_path],
+        ['grpc socket', found.grpc_socket],
       ]);
       answer(context, command, found, found.checks?.length ? `${head}\n\n${checks}` : head);
     });
 
   node
     .command('grpc <name>')
-    .description('the grpcurl commands that talk to a node through the tunnel, to run on the hub')
+    .description('the socket of a node and the grpcurl commands for it, to run on the hub as its user')
+    .addHelpText('after', '\nExamples of every call are in docs/grpcurl.md.')
     .action(async (name: string, _options: unknown, command: Command) => {
-      const found = await context.api().get<NodeInfo>(path(name));
+      const { state, grpc_socket: socket } = await context.api().get<NodeInfo>(path(name));
+      if (!socket) throw notConnected(name, state);
       const commands = [
         'list',
         'describe sendense.node.v1.NodeService',
         'sendense.node.v1.NodeService/GetNode',
-      ].map((rest) => `grpcurl -plaintext unix://${found.socket_path} ${rest}`);
-      answer(context, command, { socket: found.socket_path, commands }, commands.join('\n'));
+      ].map((rest) => `grpcurl -plaintext ${shellWord(`unix://${socket}`)} ${rest}`);
+      // A comment, so that the whole can be pasted.
+      answer(context, command, { socket, commands }, [`# ${socket}`, ...commands].join('\n'));
     });
 
   node
@@ -87,6 +91,19 @@ export function addNodeCommands(program: Command, context: CommandContext): void
       await context.api().delete(path(name));
       answer(context, command, { name }, `Revoked ${name}.`);
     });
+}
+
+function notConnected(name: string, state: string): SendenseError {
+  return new SendenseError(
+    'node_offline',
+    `node ${name} is ${state}, so there is no socket that leads to it: start sendense-node there, or use the node's own socket on it, node.sock in its SENDENSE_RUNTIME_DIR (/run/sendense-node)`,
+    { context: { node_name: name } },
+  );
+}
+
+/** As one word of a shell: the runtime directory may have any name. */
+function shellWord(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 function enrolment(made: EnrolmentToken): string {

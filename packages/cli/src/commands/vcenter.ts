@@ -13,9 +13,17 @@ interface AddOptions {
   readonly thumbprint?: string;
 }
 
+interface UpdateOptions {
+  readonly username?: string;
+  readonly passwordFile?: string;
+  readonly thumbprint?: string;
+}
+
+const path = (id: string) => `/api/v1/vcenters/${encodeURIComponent(id)}`;
+
 export function addVCenterCommands(program: Command, context: CommandContext): void {
   const vcenter = program.command('vcenter').description('vCenters and stand-alone ESXi hosts');
-  const path = (id: string) => `/api/v1/vcenters/${encodeURIComponent(id)}`;
+  addUpdateCommand(vcenter, context);
 
   vcenter
     .command('add <name>')
@@ -115,6 +123,36 @@ Example:
     .action(async (id: string, _options: unknown, command: Command) => {
       await context.api().delete(path(id));
       answer(context, command, { vcenter_id: id }, `Removed ${id} and its stored password.`);
+    });
+}
+
+function addUpdateCommand(vcenter: Command, context: CommandContext): void {
+  vcenter
+    .command('update <id>')
+    .description('change the password, user or pinned certificate of a vCenter, after a test login')
+    .option('--username <user>', 'another user')
+    .option('--password-file <path>', "file that holds the new password; '-' reads standard input")
+    .option('--thumbprint <hex>', 'SHA-256 or SHA-1 of its new certificate')
+    .addHelpText(
+      'after',
+      `
+Without any option the new password is asked for. What is not given stays; when the login fails, all stays.
+
+Example:
+  sendense vcenter update vcenter-main --password-file ./password`,
+    )
+    .action(async (id: string, options: UpdateOptions, command: Command) => {
+      const { username, passwordFile, thumbprint } = options;
+      const asked = passwordFile !== undefined || (username === undefined && thumbprint === undefined);
+      const password = asked ? await readSecret(context, passwordFile, 'New password: ') : undefined;
+      if (asked && !password)
+        throw new SendenseError(
+          'invalid_argument',
+          'nothing to change: give --password-file, --username or --thumbprint, or run this on a terminal to be asked for the password',
+        );
+      // What is undefined is not in the JSON.
+      const changed = await context.api().patch<VCenter>(path(id), { username, password, thumbprint });
+      answer(context, command, changed, shown(changed));
     });
 }
 

@@ -63,6 +63,7 @@ describe('roles', () => {
     ['POST', '/api/v1/repositories', 'admin'],
     ['POST', '/api/v1/nodes', 'admin'],
     ['POST', '/api/v1/vcenters', 'admin'],
+    ['PATCH', '/api/v1/vcenters/v', 'admin'],
     ['DELETE', '/api/v1/nodes/n', 'admin'],
     ['GET', '/api/v1/audit-events', 'admin'],
   ] as const)('%s %s needs %s', async (method, path, needed) => {

@@ -40,6 +40,7 @@ const ROUTES = [
   'GET /api/v1/vcenters',
   'POST /api/v1/vcenters',
   'GET /api/v1/vcenters/{id}',
+  'PATCH /api/v1/vcenters/{id}',
   'DELETE /api/v1/vcenters/{id}',
   'POST /api/v1/vcenters/{id}/check',
   'GET /api/v1/vcenters/{id}/vms',

@@ -30,7 +30,9 @@ describe('nodes', () => {
     const lifetimeMs = Date.parse(String(made.body['expires_at'])) - Date.now();
     expect(lifetimeMs).toBeGreaterThan(59 * 60_000);
     expect(lifetimeMs).toBeLessThanOrEqual(60 * 60_000);
-    expect((await hub.get('/api/v1/nodes/life')).body).toMatchObject({ state: 'pending', version: null });
+    expect((await hub.get('/api/v1/nodes/life')).body).toMatchObject({
+      ...{ state: 'pending', version: null, grpc_socket: null },
+    });
     expect((await hub.post('/api/v1/nodes', { name: 'life' })).body['code']).toBe('already_exists');
 
     // A newer token voids the older one.
@@ -48,12 +50,13 @@ describe('nodes', () => {
       checks: [{ name: 'nbdkit', ok: false, detail: 'install it' }],
       last_seen_at: expect.any(String),
     });
-    expect(existsSync(String(online['socket_path']))).toBe(true);
+    expect(existsSync(String(online['grpc_socket']))).toBe(true);
+    expect(online['grpc_socket']).toBe(online['socket_path']);
     expect(hub.runs.connected).toContain('life');
     expect((await hub.get('/health')).body).toMatchObject({ dependencies: { nodes: { status: 'ok' } } });
 
     await node.hangUp();
-    expect(await node.state()).toBe('offline');
+    expect((await hub.get('/api/v1/nodes/life')).body).toMatchObject({ state: 'offline', grpc_socket: null });
     const health = (await hub.get('/health')).body;
     expect(health).toMatchObject({
       status: 'degraded',

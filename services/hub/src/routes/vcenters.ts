@@ -3,7 +3,7 @@ import { answers, security } from '../api/openapi.js';
 import type { Api } from '../api/server.js';
 import type { HubContext } from '../context.js';
 import { Exactly, Id, NoBody } from '../schemas/fields.js';
-import { NewVCenter, VCenter, VCenterCheck, vcenterView } from '../schemas/vcenter.js';
+import { NewVCenter, VCenter, VCenterChange, VCenterCheck, vcenterView } from '../schemas/vcenter.js';
 import { DiscoveredVm, discoveredVmView } from '../schemas/vm.js';
 
 const tags = ['vcenters'];
@@ -12,6 +12,7 @@ const ById = Exactly({ id: Id('`vcenter_id`') });
 export function vcenterRoutes(app: Api, hub: HubContext): void {
   readRoutes(app, hub);
   changeRoutes(app, hub);
+  updateRoute(app, hub);
   checkRoute(app, hub);
 }
 
@@ -99,6 +100,25 @@ function changeRoutes(app: Api, { catalog, vcenters }: HubContext): void {
       await catalog.vcenters.remove(params.id);
       return reply.status(204).send(null);
     },
+  );
+}
+
+function updateRoute(app: Api, { vcenters }: HubContext): void {
+  app.patch(
+    '/api/v1/vcenters/:id',
+    {
+      config: { access: 'admin', action: 'vcenter.update' },
+      schema: {
+        tags,
+        summary: 'Change user, password or pinned certificate, after a test login through the node',
+        description: 'What is not given stays. When the login fails, nothing is changed.',
+        security,
+        params: ById,
+        body: VCenterChange,
+        response: answers({ 200: VCenter }),
+      },
+    },
+    async ({ params, body }) => vcenterView(await vcenters.update(params.id, body)),
   );
 }
 

@@ -110,6 +110,47 @@ describe('vCenters and their VMs', () => {
     expect((await hub.get(`/api/v1/vms/${String(strange.body['context_id'])}`)).status).toBe(404);
   });
 
+  it('change their password, user or certificate after a login that worked, and never before', async () => {
+    const [first] = (await hub.get('/api/v1/vcenters')).body['vcenters'] as Record<string, unknown>[];
+    const path = `/api/v1/vcenters/${String(first!['vcenter_id'])}`;
+    const patch = (body: Record<string, unknown>) => hub.call('PATCH', path, { body });
+    const stored = async () => {
+      await hub.post(`${path}/check`);
+      return node.asked.at(-1);
+    };
+    const before = await stored();
+
+    for (const [change, status, code] of [
+      [{ password: 'a wrong one' }, 422, 'vcenter_login_failed'],
+      [{ thumbprint: '00'.repeat(32), username: 'x' }, 409, 'vcenter_thumbprint_mismatch'],
+      [{}, 400, 'invalid_argument'],
+      [{ endpoint: 'another.example.org' }, 400, 'invalid_argument'],
+      [{ password: '' }, 400, 'invalid_argument'],
+    ] as const) {
+      const answer = await patch(change);
+      expect([answer.status, answer.body['code']]).toEqual([status, code]);
+      expect(answer.text).not.toContain('a wrong one');
+      expect(await stored()).toEqual(before);
+    }
+    expect((await hub.call('PATCH', '/api/v1/vcenters/none', { body: { username: 'x' } })).status).toBe(404);
+
+    node.password = 'changed in vCenter';
+    expect((await hub.post(`${path}/check`)).body['code']).toBe('vcenter_login_failed');
+    const changed = await patch({ password: node.password, username: 'new@vsphere.local' });
+    expect([changed.status, changed.body['username']]).toEqual([200, 'new@vsphere.local']);
+    expect(changed.text).not.toContain(node.password);
+    expect(await stored()).toEqual({ ...before, username: 'new@vsphere.local', password: node.password });
+    node.password = PASSWORD;
+    expect((await patch({ password: PASSWORD })).status).toBe(200);
+    expect(await stored()).toEqual({ ...before, username: 'new@vsphere.local' });
+
+    const { body } = await hub.get('/api/v1/audit-events?action=vcenter.update');
+    const events = body['audit_events'] as { outcome: string; subject_id: string }[];
+    expect(events.filter(({ outcome }) => outcome === 'ok')).toHaveLength(2);
+    expect(events.filter(({ outcome }) => outcome === 'failed').length).toBeGreaterThanOrEqual(5);
+    expect(JSON.stringify(events)).not.toMatch(/a wrong one|changed in vCenter/);
+  });
+
   it.each([
     [{ enabled: true, outcome: 'enabled_now' }, 'enabled', 'Sendense enabled it'],
     [{ enabled: false, outcome: 'snapshots_exist' }, 'unavailable', 'carries a snapshot'],

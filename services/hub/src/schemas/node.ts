@@ -19,7 +19,13 @@ export const Node = Type.Object(
       }),
       { description: 'what a backup needs on the node' },
     ),
-    socket_path: Type.String({ description: 'on the hub: leads to its gRPC server while it is online' }),
+    grpc_socket: Nullable(
+      Type.String({
+        description: 'on the hub: leads to its gRPC server, for grpcurl; null while it is not connected',
+        examples: ['/run/sendense/nodes/site-1.sock'],
+      }),
+    ),
+    socket_path: Type.String({ description: 'where `grpc_socket` is, or will be once it is connected' }),
     created_at: Time('when it was named'),
   },
   { title: 'Node' },
@@ -58,6 +64,7 @@ export function nodeView({ record, online, socketPath }: NodeView): Static<typeo
     enrolled_at: record.state === 'enrolled' ? iso(record.enrolledAt) : null,
     last_seen_at: iso(record.lastSeenAt),
     checks: record.checks.map(({ name, ok, detail }) => ({ name, ok, detail })),
+    grpc_socket: online ? socketPath : null,
     socket_path: socketPath,
     created_at: record.createdAt.toISOString(),
   };

@@ -24,6 +24,9 @@ const Thumbprint = Type.String(
   ),
 );
 
+const Username = Type.String({ minLength: 1, maxLength: 300, ...textFormat });
+const Password = Type.String({ minLength: 1, maxLength: 1000, ...textFormat, writeOnly: true });
+
 export const NewVCenter = Exactly(
   {
     name: Name('unique among the vCenters'),
@@ -35,11 +38,20 @@ export const NewVCenter = Exactly(
       ),
       maxLength: 300,
     }),
-    username: Type.String({ minLength: 1, maxLength: 300, ...textFormat }),
-    password: Type.String({ minLength: 1, maxLength: 1000, ...textFormat, writeOnly: true }),
+    username: Username,
+    password: Password,
     thumbprint: Type.Optional(Thumbprint),
   },
   'NewVCenter',
+);
+
+export const VCenterChange = Exactly(
+  {
+    username: Type.Optional(Username),
+    password: Type.Optional(Password),
+    thumbprint: Type.Optional(Thumbprint),
+  },
+  'VCenterChange',
 );
 
 export const VCenterCheck = Type.Object(

@@ -26,6 +26,8 @@ export class TestNode implements AsyncDisposable {
   readonly key = generateEd25519Key();
   readonly asked: VCenterConnection[] = [];
   vms: VirtualMachine[] = [];
+  /** What its vCenter accepts. */
+  password = PASSWORD;
   /** The answer about any VM. */
   changeTracking: ChangeTracking | SendenseError = { enabled: true, outcome: 'already_enabled' };
   #client: TunnelClient | undefined;
@@ -126,7 +128,7 @@ export class TestNode implements AsyncDisposable {
       throw new SendenseError('vcenter_thumbprint_unconfirmed', 'not confirmed', { context });
     if (vcenter.thumbprint !== THUMBPRINT)
       throw new SendenseError('vcenter_thumbprint_mismatch', 'another certificate', { context });
-    if (vcenter.password !== PASSWORD)
+    if (vcenter.password !== this.password)
       throw new SendenseError('vcenter_login_failed', 'user or password are wrong');
     return {
       product: 'Test vCenter',

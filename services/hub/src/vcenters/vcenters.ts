@@ -2,6 +2,7 @@ import type { Catalog, VcenterRecord, VmRecord } from '@sendense/catalog';
 import type { CheckVCenterResponse, VirtualMachine } from '@sendense/contracts';
 import { SendenseError } from '@sendense/core';
 import type { NodeAccess } from '../runs/index.js';
+import { given } from '../schemas/given.js';
 import { foundTracking, unknownTracking } from './change-tracking.js';
 import { toDiscoveredVm } from './discovered-vm.js';
 
@@ -13,6 +14,13 @@ export interface NewVcenter {
   readonly password: string;
   /** SHA-256 or SHA-1 that the operator compared; undefined to be shown the one presented. */
   readonly thumbprint: string | undefined;
+}
+
+/** What is given replaces what is stored. */
+export interface VcenterUpdate {
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly thumbprint?: string | undefined;
 }
 
 export interface FoundVm {
@@ -42,6 +50,31 @@ export class Vcenters {
     // Without a thumbprint the node only looks at the certificate and refuses: no password leaves it.
     await this.nodes.client(rest.nodeName).checkVCenter({ endpoint, username, password, thumbprint });
     return this.catalog.vcenters.create({ ...rest, thumbprint });
+  }
+
+  /**
+   * Changes how to log in, after a login with the new that worked; until then the old stays. Running backups go on with
+   * what they began with.
+   *
+   * @throws `invalid_argument` when nothing is given; `not_found`, `credentials_unreadable` (unless a password is given),
+   *   `node_offline`, and what the vCenter answers
+   */
+  async update(id: string, { username, password, thumbprint }: VcenterUpdate): Promise<VcenterRecord> {
+    const change = given({ username, password, thumbprint });
+    if (Object.keys(change).length === 0)
+      throw new SendenseError(
+        'invalid_argument',
+        'there is nothing to change: give username, password or thumbprint',
+      );
+    const { nodeName, endpoint, ...stored } = await this.catalog.vcenters.get(id);
+    await this.nodes.client(nodeName).checkVCenter({
+      endpoint,
+      username: username ?? stored.username,
+      // A stored password that cannot be read any more is replaced by one that is given.
+      password: password ?? (await this.catalog.vcenters.connection(id)).password,
+      thumbprint: thumbprint ?? stored.thumbprint,
+    });
+    return this.catalog.vcenters.update(id, change);
   }
 
   /** Logs in with what is stored. @throws `not_found`, `node_offline`, and what the vCenter answers */
