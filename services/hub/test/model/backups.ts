@@ -9,7 +9,7 @@ import { finishRemoval } from './removals.js';
 import type { Subject } from './subject.js';
 
 /** A backup has about so many steps at which a hub can crash. */
-const MOST_STEPS = 170;
+const MOST_STEPS = 100;
 
 type Type = 'full' | 'incremental';
 

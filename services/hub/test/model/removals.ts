@@ -9,7 +9,7 @@ import { requireThat } from './require-that.js';
 import type { Subject } from './subject.js';
 
 /** A removal has about so many steps at which a hub can crash. */
-const MOST_STEPS = 90;
+const MOST_STEPS = 110;
 
 /** The first, the last, or any: each is another case. */
 function randomPoint({ model: { points } }: Subject, random: Random): ModelPoint | undefined {
