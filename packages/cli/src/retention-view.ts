@@ -35,7 +35,7 @@ export function showPreview(preview: RetentionPreview, tty: boolean): string {
       { title: 'TAKEN', value: (row) => row.taken_at },
       { title: 'TYPE', value: (row) => row.backup_type },
       { title: 'STATE', value: (row) => (row.suspect ? 'SUSPECT' : 'sealed') },
-      { title: 'ACTION', value: (row) => row.action },
+      { title: 'ACTION', value: (row) => (row.blocked ? 'STAYS' : row.action) },
       { title: 'BECAUSE', value: (row) => reasons(row.reasons) },
       { title: 'MERGE', value: (row) => row.removal?.methods.join(', ') },
       { title: 'COPIES', value: (row) => bytesOf(row.removal?.bytes_to_copy), align: 'right' },
@@ -49,6 +49,9 @@ export function showPreview(preview: RetentionPreview, tty: boolean): string {
     preview.remove_count === 0
       ? 'Nothing would be removed.'
       : `${preview.remove_count} of ${preview.points.length} would be removed: ${formatBytes(preview.bytes_freed)} freed, ${formatBytes(preview.bytes_to_copy)} copied at most.`;
+  const blocked = preview.points.flatMap(({ restore_point_id: id, blocked: why }) =>
+    why ? [`warning: ${printable(id)} should go and cannot: ${printable(why)}`] : [],
+  );
   const tight = preview.points.filter(({ removal }) => removal?.fits === false);
   const warning = tight.map(
     (row) => `warning: there is no room now to merge ${printable(row.restore_point_id)}`,
@@ -57,6 +60,7 @@ export function showPreview(preview: RetentionPreview, tty: boolean): string {
     head,
     preview.points.length === 0 ? 'There is no restore point yet.' : points,
     summary,
+    ...blocked,
     ...warning,
   ].join('\n\n');
 }

@@ -71,6 +71,10 @@ describe('retention', () => {
           ...{ action: 'remove', reasons: [] },
           removal: { methods: ['commit', 'pull'], bytes_to_copy: GIB, bytes_freed: 2 * GIB, fits: false },
         },
+        {
+          ...{ restore_point_id: 'p0', taken_at: AT, backup_type: 'full', suspect: true },
+          ...{ action: 'remove', reasons: [], blocked: 'it is suspect', removal: null },
+        },
       ],
       ...{ remove_count: 1, bytes_to_copy: GIB, bytes_freed: 2 * GIB },
     };
@@ -80,7 +84,9 @@ describe('retention', () => {
       "(days of Europe/Berlin), the VM's own",
       `p2\t${AT}\tincremental\tsealed\tkeep\tlast 1 of 3, daily 2026-11-21\t-\t-\t-`,
       `p1\t${AT}\tfull\tSUSPECT\tremove\t-\tcommit, pull\t1.0 GiB\t2.0 GiB`,
-      '1 of 2 would be removed: 2.0 GiB freed, 1.0 GiB copied at most.',
+      `p0\t${AT}\tfull\tSUSPECT\tSTAYS\t-`,
+      'warning: p0 should go and cannot: it is suspect',
+      '1 of 3 would be removed: 2.0 GiB freed, 1.0 GiB copied at most.',
       'warning: there is no room now to merge p1',
     ])
       expect(out).toContain(said);

@@ -144,6 +144,41 @@ requires(
     for (const index of [3, 4]) expect(await isWhole(points[index]!)).toBe(true);
   });
 
+  it('removes what nothing that stays is read through from the newest backwards, which merges nothing', async () => {
+    points.push(await vm.seal('full'), await vm.seal('incremental'));
+    await stage.catalog.restorePoints.markSuspect([idOf(2)], 'a flipped bit');
+    await setPolicy();
+    const { toRemove, blocked } = await plan();
+    expect([toRemove.map(({ id }) => id), blocked]).toEqual([[4, 3, 2, 1, 0].map(idOf), []]);
+    const all = await stage.catalog.restorePoints.ofContext(vm.contextId, stage.repository.id);
+    const order = toRemove.map(({ id }) => id);
+    expect(removalCosts(all, order, 0).every(({ methods }) => methods.join() === 'drop')).toBe(true);
+    expect(await prune()).toEqual({ removed: order, failed: [], kept: [idOf(6), idOf(5)] });
+    for (const index of [5, 6]) expect(await isWhole(points[index]!)).toBe(true);
+  });
+
+  it('foresees what cannot be merged because it is in doubt, and is not started for that alone', async () => {
+    await setPolicy();
+    await stage.catalog.restorePoints.markSuspect([idOf(2)], 'a flipped bit\nand another');
+    const { toRemove, blocked } = await plan();
+    expect(toRemove.map(({ id }) => id)).toEqual([idOf(0)]);
+    expect(blocked.map(({ point, reason }) => [point.id, reason])).toEqual([
+      [idOf(1), expect.stringContaining(`${idOf(2)}, which stands on it, is suspect`)],
+      [idOf(2), expect.stringContaining('it is suspect')],
+    ]);
+    expect(await prune()).toMatchObject({
+      removed: [idOf(0)],
+      failed: [1, 2].map((index) => ({ restore_point_id: idOf(index), code: 'restore_point_suspect' })),
+    });
+    const started: TaskRequest[] = [];
+    const tasks = { start: (request: TaskRequest) => (started.push(request), Promise.reject(new Error())) };
+    await new Retention({ catalog: stage.catalog, tasks, log }).afterBackup(
+      vm.contextId,
+      stage.repository.id,
+    );
+    expect(started).toEqual([]);
+  });
+
   it('previews what each removal costs, those before it done', async () => {
     await setPolicy();
     const { points: decided, toRemove } = await plan();

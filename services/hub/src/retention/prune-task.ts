@@ -1,5 +1,5 @@
 import type { Catalog, ChainRef, RestorePointRecord, TaskResult } from '@sendense/catalog';
-import { throwIfAborted, toSendenseError, type SendenseError } from '@sendense/core';
+import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import { removePoint, type RemovalPorts, type RemovalWork } from '../chains/remove-point.js';
 import { textArgument } from '../chains/remove-task.js';
 import type { TaskContext, TaskHandler, TaskRequest } from '../tasks/types.js';
@@ -22,8 +22,7 @@ export function pruneRequest({ contextId, repositoryId }: ChainRef, requestedBy:
 }
 
 /**
- * Task `prune`: removes what the policy in force lets go, the oldest first, so that each merge is into the next point once.
- * What is to go is decided when it runs, not when it was asked for; after a restart it is decided again.
+ * Task `prune`: removes what the policy in force lets go, in the order that costs least (see removalOrder). What is to go is decided when it runs, not when it was asked for; after a restart it is decided again.
  */
 export function pruneHandler(ports: PrunePorts): TaskHandler {
   const chainOf = (task: Parameters<TaskHandler['lock']>[0]) => ({
@@ -43,7 +42,7 @@ async function prune(
   context: TaskContext,
 ): Promise<TaskResult> {
   const { signal, log } = context;
-  const { points, toRemove } = await planRetention(ports.catalog, contextId, repositoryId);
+  const { points, toRemove, blocked } = await planRetention(ports.catalog, contextId, repositoryId);
   const costs = removalCosts(
     points.map(({ point }) => point),
     toRemove.map(({ id }) => id),
@@ -53,6 +52,8 @@ async function prune(
     costs.slice(0, count).reduce((sum, { bytesToCopy }) => sum + bytesToCopy, 0);
   const total = bytesOf(costs.length);
   const outcome = new Outcome(points.filter(({ decision }) => decision.keep).map(({ point }) => point.id));
+  for (const { point, reason } of blocked)
+    outcome.add(point, new SendenseError('restore_point_suspect', `${point.id} stays: ${reason}`));
   for (const [index, point] of toRemove.entries()) {
     throwIfAborted(signal);
     const progress = (done: number) =>

@@ -1,5 +1,6 @@
 import type { Catalog, EffectiveRetention, RestorePointRecord } from '@sendense/catalog';
 import { applyRetention, type RetentionDecision } from '@sendense/core';
+import { removalOrder, type BlockedRemoval } from './removal-order.js';
 
 /** A point with what the policy says of it. */
 export interface PointDecision {
@@ -11,8 +12,10 @@ export interface RetentionPlan {
   readonly effective: EffectiveRetention;
   /** All points of the VM in the repository, newest first. */
   readonly points: readonly PointDecision[];
-  /** Those that go, the oldest first: that is the order of their removal. */
+  /** Those that go, in the order of their removal. */
   readonly toRemove: readonly RestorePointRecord[];
+  /** Those that should go and cannot. */
+  readonly blocked: readonly BlockedRemoval[];
 }
 
 /**
@@ -41,6 +44,10 @@ export async function planRetention(
     const decision = byId.get(point.id);
     return decision ? [{ point, decision }] : [];
   });
-  const toRemove = points.filter(({ decision }) => !decision.keep).map(({ point }) => point);
-  return { effective, points, toRemove: toRemove.toReversed() };
+  const keep = new Set(points.flatMap(({ point, decision }) => (decision.keep ? [point.id] : [])));
+  const { order, blocked } = removalOrder(
+    points.map(({ point }) => point),
+    ({ id }) => !keep.has(id),
+  );
+  return { effective, points, toRemove: order, blocked };
 }

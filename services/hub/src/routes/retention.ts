@@ -168,7 +168,7 @@ function applyRoute(app: Api, hub: HubContext): void {
       config: { access: 'admin', action: 'retention.apply' },
       schema: {
         tags,
-        summary: 'Remove now what the policy does not keep, the oldest first',
+        summary: 'Remove now what the policy does not keep, in the order that costs least',
         description:
           'The answer is the task that does it; what goes is decided when it runs. A point that cannot be removed is named in the result and does not stop the others.',
         security,

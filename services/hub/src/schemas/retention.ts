@@ -85,6 +85,9 @@ export const RetentionPreview = Type.Object(
           }),
           { description: 'every reason to keep it' },
         ),
+        blocked: Nullable(
+          Type.String({ description: 'why it cannot be removed now although no rule keeps it' }),
+        ),
         removal: Nullable(
           Type.Object(
             {
@@ -122,7 +125,7 @@ export function policyView(policy: Policy | undefined): Static<typeof RetentionS
 
 export function retentionPreviewView(
   ids: { readonly contextId: string; readonly repositoryId: string },
-  { effective, points, toRemove }: RetentionPlan,
+  { effective, points, toRemove, blocked }: RetentionPlan,
   costs: readonly RemovalCost[],
 ): Static<typeof RetentionPreview> {
   const byId = new Map(costs.map((cost) => [cost.pointId, cost]));
@@ -143,6 +146,7 @@ export function retentionPreviewView(
         stored_bytes: point.disks.reduce((total, disk) => total + disk.storedBytes, 0),
         action: decision.keep ? 'keep' : 'remove',
         reasons: decision.reasons.map(({ reason, detail }) => ({ reason, detail })),
+        blocked: blocked.find((one) => one.point.id === point.id)?.reason ?? null,
         removal: cost
           ? {
               methods: [...cost.methods],
