@@ -2,8 +2,11 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { BackupRecord } from '@sendense/catalog';
+import { SendenseError } from '@sendense/core';
 import { QemuImg } from '@sendense/qemu';
+import { silentLogger as log } from '@sendense/runtime';
 import { requires } from '@sendense/runtime/testing';
+import { removePoint } from '../src/chains/remove-point.js';
 import { parseManifest } from '../src/runs/manifest.js';
 import type { BackupEvent } from '../src/runs/index.js';
 import { FakeNode } from './stage/fake-node.js';
@@ -167,6 +170,38 @@ requires(
         suspect: true,
         suspectReason: `it builds on ${id}, which is suspect: its verification failed`,
       });
+    });
+
+    it('builds on a point whose data a removal that is not finished has moved, and is audited', async () => {
+      await spine.backUp(contextId);
+      vm.disk(2000).fill(0, MIB, 'second');
+      const second = await incremental();
+      vm.disk(2000).fill(0, 64 * 1024, 'third');
+      await incremental();
+      const { catalog, repositories } = spine;
+      const onStep = (step: string) => {
+        if (step === 'remove manifest') throw new SendenseError('repository_missing', 'it is away');
+      };
+      const work = {
+        signal: new AbortController().signal,
+        log,
+        progress: () => {},
+        commit: () => {},
+        onStep,
+      };
+      await expect(removePoint(second.id, { catalog, repositories, images }, work)).rejects.toMatchObject({
+        code: 'repository_missing',
+      });
+      expect(await plannedReasons()).toEqual(['changed_blocks', 'changed_blocks']);
+      vm.disk(2000).fill(MIB, 64 * 1024, 'fourth');
+      const fourth = await incremental();
+      expect(fourth).toMatchObject({
+        state: 'completed',
+        warnings: [],
+        disks: [{ backupType: 'incremental' }, {}],
+      });
+      expect(fourth.disks[0]?.auditedBlocks).toBeGreaterThan(0);
+      expect(await areDisks(fourth)).toEqual([true, true]);
     });
 
     it('is a full when an image below the newest has gone', async () => {

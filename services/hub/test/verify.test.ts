@@ -10,8 +10,10 @@ import {
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { RestorePointRecord } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
+import { QemuImg } from '@sendense/qemu';
 import { processesOwnedBy, runCommand, silentLogger as log } from '@sendense/runtime';
 import { requires } from '@sendense/runtime/testing';
+import { removePoint } from '../src/chains/remove-point.js';
 import { verifyPoint, type VerifyRequest } from '../src/chains/verify-point.js';
 import { verifyHandler, verifyTask } from '../src/chains/verify-task.js';
 import type { TaskContext } from '../src/tasks/types.js';
@@ -230,6 +232,39 @@ requires(
     expect((await verify(last, { quick: true })).findings).toMatchObject([
       { kind: 'manifest', detail: expect.stringContaining(middle.id) },
     ]);
+  });
+
+  it('says in a few words what is not there', async () => {
+    const { hashesPath, imagePath } = middle.disks[0]!;
+    for (const path of [hashesPath!, imagePath, last.manifestPath])
+      renameSync(stage.at(path), `${stage.at(path)}.away`);
+    const { findings } = await verify(last, { quick: true });
+    const missing = findings.filter(({ kind }) => kind !== 'image_invalid');
+    expect(missing.map(({ path, detail }) => [path, detail])).toEqual([
+      [last.manifestPath, 'it is not there'],
+      [imagePath, 'it is not there'],
+      [hashesPath, 'it is not there'],
+    ]);
+  });
+
+  it('takes a removal that is not finished for no damage, and says what to do', async () => {
+    const stop = new Error('the repository is away');
+    const onStep = (step: string) => {
+      if (step === 'remove manifest') throw stop;
+    };
+    const { catalog, repositories } = stage;
+    const ports = { catalog, repositories, images: new QemuImg() };
+    const work = { signal: new AbortController().signal, log };
+    const nothing = { progress: () => undefined, commit: () => undefined };
+    const removal = removePoint(middle.id, ports, { ...work, ...nothing, onStep });
+    await expect(removal).rejects.toMatchObject({ cause: { cause: stop } });
+    await expect(run(last)).rejects.toMatchObject({
+      code: 'chain_busy',
+      message: expect.stringContaining(`sendense restore-point delete ${middle.id}`),
+    });
+    expect(await catalog.restorePoints.get(last.id)).toMatchObject({ suspect: false });
+    await removePoint(middle.id, ports, { ...work, ...nothing });
+    expect(await run(last)).toMatchObject({ outcome: 'passed' });
   });
 
   it('fails the task, and puts the point and all that is read through the same file in doubt', async () => {

@@ -108,7 +108,9 @@ function refuseUnknown(
 function refuseDoubt(point: RestorePointRecord, children: readonly RestorePointRecord[]): void {
   const suspect = [point, ...children].find((record) => record.suspect);
   if (!suspect || children.length === 0) return;
-  const why = suspect.suspectReason === undefined ? '' : ` (${suspect.suspectReason})`;
+  // One finding says enough; all of them are at the point itself.
+  const [finding] = suspect.suspectReason?.split('\n') ?? [];
+  const why = finding === undefined ? '' : ` (${finding})`;
   throw new SendenseError(
     'restore_point_suspect',
     `${suspect.id} is suspect${why}, and removing ${point.id} would merge it with ${listed(children)}: verify ${suspect.id} again, or remove the later points first, the newest before the others`,

@@ -1,7 +1,7 @@
 import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RestorePointRecord } from '@sendense/catalog';
-import { toSendenseError } from '@sendense/core';
+import { systemErrorCode, toSendenseError } from '@sendense/core';
 import { verifyBlockHashesFile } from '@sendense/nbd';
 import type { QemuImg } from '@sendense/qemu';
 import { parseManifest } from '../runs/manifest.js';
@@ -110,6 +110,7 @@ export async function checkManifest(
     );
     return inManifest === inCatalogue ? [] : wrong('its disks are not those of the catalogue');
   } catch (error) {
+    if (systemErrorCode(error) !== undefined) return wrong(whyUnreadable(error));
     return wrong(toSendenseError(error).message);
   }
 }
@@ -208,6 +209,13 @@ async function whyNoFile(path: string): Promise<string | undefined> {
   try {
     return (await lstat(path)).isFile() ? undefined : 'it is not a regular file';
   } catch (error) {
-    return `it is not there (${toSendenseError(error).message})`;
+    return whyUnreadable(error);
   }
+}
+
+/** In words that need no path: findings name it already. */
+function whyUnreadable(error: unknown): string {
+  const code = systemErrorCode(error);
+  if (code === 'ENOENT' || code === 'ENOTDIR') return 'it is not there';
+  return `it cannot be read (${code ?? toSendenseError(error).message})`;
 }

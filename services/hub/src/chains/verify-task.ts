@@ -55,10 +55,11 @@ async function run(
     throw new SendenseError('conflict', `${point.id} is being removed: there is nothing to verify any more`, {
       context: { restore_point_id: point.id },
     });
+  const ancestors = await catalog.restorePoints.chain(point.id);
+  refuseUnfinishedRemoval(point, ancestors);
   const repository = await repositories.usable(point.repositoryId);
   const verification = await verifyPoint({
-    ...{ repository, point, tools, log, signal },
-    ancestors: await catalog.restorePoints.chain(point.id),
+    ...{ repository, point, ancestors, tools, log, signal },
     quick: args['quick'] === true,
     rateLimitBytesPerSecond: Number(args['rate_limit'] ?? 0),
     onProgress: (done, total) => context.progress(done, total),
@@ -68,6 +69,17 @@ async function run(
   if (verification.findings.length === 0) return result;
   context.soFar(result);
   throw failure(point, verification, suspects);
+}
+
+/** Its images may have moved already, as only the removal knows: what looks like damage then is none. */
+function refuseUnfinishedRemoval(point: RestorePointRecord, ancestors: readonly RestorePointRecord[]): void {
+  const removing = ancestors.find(({ state }) => state === 'removing');
+  if (!removing) return;
+  throw new SendenseError(
+    'chain_busy',
+    `${point.id} cannot be verified now: the removal of ${removing.id}, whose data it takes over, has begun and is not finished. Finish it with 'sendense restore-point delete ${removing.id}' and verify again`,
+    { context: { restore_point_id: point.id, removing_point_id: removing.id }, retryable: true },
+  );
 }
 
 function resultOf(

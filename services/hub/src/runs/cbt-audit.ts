@@ -3,6 +3,7 @@ import { printable, SendenseError, toSendenseError } from '@sendense/core';
 import { HASH_BLOCK_BYTES, lookUpHashes, sampleBlocks } from '@sendense/nbd';
 import type { IncrementalDiskPlan } from '@sendense/core';
 import { diskChains } from '../chains/structure.js';
+import { isThere } from '../chains/merge-disk.js';
 import { pointsThrough } from '../chains/verify-suspects.js';
 import type { BackupRunsDependencies, UsableRepository } from './dependencies.js';
 import type { NodeOutcome } from './node-events.js';
@@ -63,12 +64,18 @@ async function hashesOfChain(
   const chain = await restorePoints.chain(parent.restorePointId);
   const point = chain.find(({ id }) => id === parent.restorePointId);
   const line = point && diskChains(point, chain).find(({ diskNumber }) => diskNumber === number);
-  return (line?.images ?? []).map(({ pointId, hashesPath }) => {
-    if (hashesPath !== undefined) return join(repository.path, hashesPath);
-    throw new SendenseError('block_hashes_invalid', `${pointId} has no block hashes of disk ${key}`, {
-      context: { restore_point_id: pointId, disk_key: key },
-    });
-  });
+  const paths: string[] = [];
+  for (const { pointId, hashesPath } of line?.images ?? []) {
+    if (hashesPath === undefined)
+      throw new SendenseError('block_hashes_invalid', `${pointId} has no block hashes of disk ${key}`, {
+        context: { restore_point_id: pointId, disk_key: key },
+      });
+    const path = join(repository.path, hashesPath);
+    // Those of a removal that is not finished go once the point above holds them too.
+    const isRemoving = chain.some(({ id, state }) => id === pointId && state === 'removing');
+    if (!isRemoving || (await isThere(path))) paths.push(path);
+  }
+  return paths;
 }
 
 interface Missed {

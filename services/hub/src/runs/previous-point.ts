@@ -32,7 +32,7 @@ export async function previousPoint(
       changeId: disk.changeId,
       imagePath: disk.imagePath,
       lastBytesRead: lastBytesRead(chain, points),
-      missing: repository !== undefined && (await isIncomplete(chain, repository)),
+      missing: repository !== undefined && (await isIncomplete(chain, points, repository)),
       suspect: chain.images.some(({ pointId }) => points.get(pointId)?.suspect),
     });
   }
@@ -51,12 +51,16 @@ function lastBytesRead(
   return read;
 }
 
+/** The image of a point whose removal is not finished may be merged already, and is missed by nobody then. */
 async function isIncomplete(
   { images, missingParent }: DiskChain,
+  points: ReadonlyMap<string, RestorePointRecord>,
   repository: UsableRepository,
 ): Promise<boolean> {
   if (missingParent !== undefined) return true;
-  const paths = images.map(({ imagePath }) => join(repository.path, imagePath));
+  const paths = images
+    .filter(({ pointId }) => points.get(pointId)?.state !== 'removing')
+    .map(({ imagePath }) => join(repository.path, imagePath));
   return (await Promise.all(paths.map(isMissing))).some(Boolean);
 }
 
