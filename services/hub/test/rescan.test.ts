@@ -6,6 +6,7 @@ import { QemuImg } from '@sendense/qemu';
 import { silentLogger as log } from '@sendense/runtime';
 import { requires, temporaryDirectory } from '@sendense/runtime/testing';
 import { ChainLocks } from '../src/chains/locks.js';
+import { removePoint } from '../src/chains/remove-point.js';
 import { rescanHandler, rescanTask } from '../src/chains/rescan-task.js';
 import { Repositories } from '../src/repositories/repositories.js';
 import { formatManifest, type Manifest } from '../src/runs/manifest.js';
@@ -271,6 +272,39 @@ requires(
       identical: true,
     });
     expect(await rescan(anew.catalog, anew.repositories, record.id)).toMatchObject(NOTHING);
+  });
+
+  it('follows the repository when the catalogue is older and knows points that were merged since', async () => {
+    const [full, middle, last] = points as [RestorePointRecord, RestorePointRecord, RestorePointRecord];
+    await using older = await startAnew();
+    const { record } = await older.add();
+    await rescan(older.catalog, older.repositories, record.id);
+    // The newer hub: both points go into the last one, which stands alone then.
+    for (const { id } of [full, middle])
+      await removePoint(
+        id,
+        { catalog: stage.catalog, repositories: stage.repositories, images: new QemuImg() },
+        { signal: new AbortController().signal, log, progress: () => undefined, commit: () => undefined },
+      );
+    await older.catalog.restorePoints.hold(full.id, 'held by the older catalogue');
+    const held = await rescan(older.catalog, older.repositories, record.id);
+    expect(held).toMatchObject({ points_missing: [full.id], removals_finished: [middle.id] });
+    await older.catalog.restorePoints.release(full.id);
+    const result = await rescan(older.catalog, older.repositories, record.id);
+    expect(result).toMatchObject({
+      ...NOTHING,
+      points_known: [last.id],
+      removals_finished: [full.id],
+    });
+    expect(await older.catalog.restorePoints.ofContext(vm.contextId, record.id)).toMatchObject([
+      {
+        id: last.id,
+        type: 'full',
+        suspect: false,
+        disks: [{ backupType: 'full', parentPointId: undefined }],
+      },
+    ]);
+    expect(await rescan(older.catalog, older.repositories, record.id)).toMatchObject(NOTHING);
   });
 });
 

@@ -4,6 +4,7 @@ import type { Manifest } from '../runs/manifest.js';
 import type { UsableRepository } from '../runs/index.js';
 import { manifestFile, publishedFile } from '../runs/run-files.js';
 import { importedPoint, parentsFirst } from './rescan-import.js';
+import { forgetMerged } from './rescan-merged.js';
 import { contextFolders, scanContext, Tally, type ContextFiles, type Oddities } from './rescan-files.js';
 
 /** What a rescan found and did. */
@@ -28,8 +29,8 @@ export interface RescanOptions {
 
 /**
  * Makes the catalogue agree with what lies in the repository: points whose manifest it does not know are added, points
- * whose files are gone are reported and marked as suspect. Nothing is deleted and nothing invented; files that no manifest
- * names are only reported.
+ * whose files are gone are reported and marked as suspect, and points that others have taken over since are forgotten.
+ * Nothing in the repository is deleted and nothing invented; files that no manifest names are only reported.
  *
  * @throws the signal's reason, `repository_missing` and others that concern the repository as a whole
  */
@@ -63,11 +64,22 @@ async function rescanContext(contextId: string, report: RescanReport, options: R
     const limits = { expected: new Set(running.flatMap(partialFiles)), signal };
     const files = await scanContext(repository, contextId, report, limits);
     await addUnknown(files, known, running, report, options);
-    await compareKnown(files, known, report, options);
+    const gone = await forgetMerged(files, known, options);
+    for (const id of gone) report.removalsFinished.add(id);
+    await compareKnown(files, await stillKnown(known, catalog), report, options);
     removing.push(...files.removing.keys());
   }
   // A removal needs the chain for itself.
   for (const id of removing) await finishRemoval(id, report, options);
+}
+
+/** As they are by now; what was added meanwhile is not among them. */
+async function stillKnown(
+  known: readonly RestorePointRecord[],
+  catalog: Catalog,
+): Promise<RestorePointRecord[]> {
+  const now = await Promise.all(known.map(({ id }) => catalog.restorePoints.find(id)));
+  return now.filter((point) => point !== undefined);
 }
 
 async function finishRemoval(
