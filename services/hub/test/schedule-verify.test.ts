@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { SendenseError } from '@sendense/core';
 import { silentLogger as log } from '@sendense/runtime';
 import { requires } from '@sendense/runtime/testing';
 import { ScheduledVerification } from '../src/chains/schedule-verify.js';
@@ -19,7 +20,7 @@ requires(
     let now = new Date(2026, 10, 21, 12);
     await using schedule = new ScheduledVerification({
       schedule: { everyDays: 30, window: { fromMinute: 720, toMinute: 780 }, rateLimitBytesPerSecond: 1000 },
-      ...{ catalog: stage.catalog, log, now: () => now },
+      ...{ catalog: stage.catalog, repositories: stage.repositories, log, now: () => now },
       runs: { running: () => running as never, queue: () => [] },
       tasks: {
         start: async (request) => {
@@ -60,5 +61,47 @@ requires(
     now = new Date(2026, 10, 21, 14);
     await schedule.look();
     expect(started).toHaveLength(2);
+  });
+
+  it('passes over what cannot be verified now, so that the others have their turn', async () => {
+    await using stage = await ChainStage.create();
+    const [one, other] = [stage.vm('pgtest1', [1 << 20]), stage.vm('pgtest2', [1 << 20])];
+    const points = [await one.seal('full'), await one.seal('incremental'), await other.seal('full')];
+    const [first, second, third] = points.map(({ id }) => id);
+    const started: string[] = [];
+    let now = new Date(2026, 10, 21, 12);
+    let away = true;
+    await using schedule = new ScheduledVerification({
+      schedule: { everyDays: 30, window: undefined, rateLimitBytesPerSecond: 0 },
+      ...{ catalog: stage.catalog, log, now: () => now },
+      repositories: {
+        usable: (id) =>
+          away
+            ? Promise.reject(new SendenseError('repository_missing', 'not mounted'))
+            : stage.repositories.usable(id),
+      },
+      runs: { running: () => [], queue: () => [] },
+      tasks: {
+        // Nothing can be said of the point: a tool is missing, for one.
+        start: async (request) => {
+          started.push(request.subject.id);
+          const task = await stage.catalog.tasks.create(request);
+          return stage.catalog.tasks.changeState(task.id, { state: 'cancelled' });
+        },
+      },
+    });
+    await schedule.look();
+    expect(started).toEqual([]);
+    away = false;
+    await stage.catalog.restorePoints.beginRemoval(second!);
+    await schedule.look();
+    // The chain of the first is being changed.
+    expect(started).toEqual([third]);
+    await stage.catalog.restorePoints.cancelRemoval(second!);
+    for (let looks = 0; looks < 4; looks++) await schedule.look();
+    expect(started).toEqual([third, first, second]);
+    now = new Date(2026, 10, 21, 19);
+    await schedule.look();
+    expect(started.at(-1)).toBe(first);
   });
 });
