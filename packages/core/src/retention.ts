@@ -138,8 +138,8 @@ function calendarOf(timeZone = 'UTC'): Calendar {
   } catch (error) {
     throw new SendenseError(
       'invalid_argument',
-      `${JSON.stringify(timeZone)} is no time zone: give an IANA name like Europe/Vienna, or UTC`,
-      { cause: error },
+      `time_zone ${JSON.stringify(timeZone)} is not known: give an IANA name like Europe/Vienna, or UTC`,
+      { cause: error, context: { fields: 'time_zone' } },
     );
   }
   return (at) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { SendenseError } from '@sendense/core';
 import { Type } from 'typebox';
-import { Exactly, Name, pageQuery } from '../schemas/fields.js';
+import { Exactly, Name, Nullable, pageQuery } from '../schemas/fields.js';
 import { validatorCompiler } from './validation.js';
 
 const Body = Exactly({
@@ -31,6 +31,19 @@ describe('what comes in', () => {
   ])('%j is refused: %s', (body, message) => {
     const { error } = check(Body, 'body', body);
     expect(error).toMatchObject({ code: 'invalid_argument', message });
+  });
+
+  it.each([
+    [{ quick: 1 }, 'quick must be true or false'],
+    [{ until: '' }, 'until must not be empty'],
+    [{ other: 1 }, 'other is not a field of the body'],
+    [[], 'the body must be an object'],
+    ['', 'the body must be an object'],
+  ])('%j is refused in a few words where null would do: %s', (body, message) => {
+    const until = Type.Optional(Nullable(Type.String({ minLength: 1 })));
+    const schema = Type.Optional(Nullable(Exactly({ quick: Type.Optional(Type.Boolean()), until })));
+    expect(check(schema, 'body', body).error).toMatchObject({ code: 'invalid_argument', message });
+    expect(check(schema, 'body', null).error).toBeUndefined();
   });
 
   it('names the fields for programs', () => {

@@ -37,12 +37,17 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
 };
 
 function validationError(errors: readonly TLocalizedValidationError[], part: string): SendenseError {
-  const problems = errors.flatMap((error) => describe(error, part));
+  const problems = errors.filter((error) => !isAboutNull(error)).flatMap((error) => describe(error, part));
   const texts = [...new Set(problems.map(({ text }) => text))];
   const fields = [...new Set(problems.flatMap(({ field }) => (field === '' ? [] : [field])))];
   const text = texts.join('; ') || `the ${part} is not valid`;
   const context = fields.length > 0 ? { fields: fields.join(',') } : {};
   return new SendenseError('invalid_argument', text, { context });
+}
+
+/** What may be null may be something else too: whoever sent neither wants to know of that. */
+function isAboutNull(error: TLocalizedValidationError): boolean {
+  return error.keyword === 'anyOf' || (error.keyword === 'type' && error.params.type === 'null');
 }
 
 /** `disks/0/key` of the JSON pointer `/disks/0/key` */
