@@ -21,6 +21,7 @@ function addReading(point: Command, context: CommandContext): void {
     .description('restore points, newest first')
     .option('--vm <name>', 'only those of this VM')
     .option('--repository <id>', 'only those in this repository')
+    .addHelpText('after', '\nExample:\n  sendense restore-point list --vm pgtest1')
     .action(async (options: { vm?: string; repository?: string }, command: Command) => {
       const rows = await context.api().list<RestorePoint>('/api/v1/restore-points', 'restore_points', {
         vm_name: options.vm,
@@ -34,6 +35,7 @@ function addReading(point: Command, context: CommandContext): void {
   point
     .command('show <id>')
     .description('one restore point and the images it is made of')
+    .addHelpText('after', '\nExample:\n  sendense restore-point show backup-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<RestorePoint>(path(id));
       answer(context, command, found, showPoint(found, context.tty));
@@ -97,6 +99,7 @@ function addHolds(point: Command, context: CommandContext): void {
   point
     .command('release <id>')
     .description('end a hold: retention may remove the restore point again')
+    .addHelpText('after', '\nExample:\n  sendense restore-point release backup-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       const released = await context.api().delete<RestorePoint>(`${path(id)}/hold`);
       answer(context, command, released, `${printable(id)} is no longer held.`);

@@ -48,6 +48,7 @@ export function addTaskCommands(program: Command, context: CommandContext): void
   task
     .command('show <id>')
     .description('one task, with its result')
+    .addHelpText('after', '\nExample:\n  sendense task show task-verify-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<Task>(path(id));
       answer(context, command, found, showTask(found));
@@ -56,6 +57,7 @@ export function addTaskCommands(program: Command, context: CommandContext): void
   task
     .command('follow <id>')
     .description('show progress until it ends; the exit code is the outcome')
+    .addHelpText('after', '\nExample:\n  sendense task follow task-verify-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => followTask(context, command, id));
 
   task
