@@ -20,7 +20,10 @@ const SMALL_AND_FAST = [
   '--innodb-flush-method=nosync',
   '--innodb-doublewrite=0',
   '--performance-schema=0',
+  // As far from what the catalogue wants as an administrator may have put it.
   '--character-set-server=latin1',
+  '--default-time-zone=-07:00',
+  '--sql-mode=',
 ];
 
 /** A database of a test's own. */
@@ -64,7 +67,13 @@ export class MariaDbServer implements AsyncDisposable {
     const accounts = join(server.folder, 'accounts.sql');
     writeFileSync(
       accounts,
-      `CREATE USER IF NOT EXISTS 'admin'@'%' IDENTIFIED BY '${server.adminPassword}'; GRANT ALL ON *.* TO 'admin'@'%' WITH GRANT OPTION;`,
+      [
+        // Whoever comes without a name comes before everybody with a name and any host.
+        "DELETE FROM mysql.global_priv WHERE User = '';",
+        'FLUSH PRIVILEGES;',
+        `CREATE USER IF NOT EXISTS 'admin'@'%' IDENTIFIED BY '${server.adminPassword}';`,
+        "GRANT ALL ON *.* TO 'admin'@'%' WITH GRANT OPTION;\n",
+      ].join('\n'),
     );
     server.settings = [`--init-file=${accounts}`, '--bind-address=127.0.0.1', ...more];
     await server.begin();
@@ -153,8 +162,12 @@ export class MariaDbServer implements AsyncDisposable {
     await running.exited;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async stop(): Promise<void> {
     await this.#process?.[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
     this.#folder[Symbol.dispose]();
   }
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { longestNodeName, nodeSocketPath, readConfig } from './config.js';
 
@@ -18,6 +19,18 @@ describe('the configuration', () => {
       /SENDENSE_API_LISTN is not a setting \(did you mean SENDENSE_API_LISTEN\?\)/,
     );
     expect(readConfig({ SENDENSE_LANES: '4', SENDENSE_URL: 'http://x', SENDENSE_TOKEN: 'y' })).toBeDefined();
+  });
+
+  it('takes a database by URL, and shows its password to nobody', () => {
+    const url = 'mysql://sendense:planted@db.test/catalogue';
+    const config = readConfig({ SENDENSE_DATABASE_URL: url });
+    expect(config.database).toMatchObject({ host: 'db.test', port: 3306, database: 'catalogue' });
+    expect(inspect(config, { depth: null }) + JSON.stringify(config)).not.toContain('planted');
+    expect(readConfig({}).database).toBeUndefined();
+    expect(() => readConfig({ SENDENSE_DATABASE_URL: 'mysql://u:planted@h' })).toThrow(/names no database/);
+    expect(() => readConfig({ SENDENSE_DATABASE_PASSWORD_FILE: '/x' })).toThrow(
+      /without SENDENSE_DATABASE_URL/,
+    );
   });
 
   it('refuses a runtime directory below which no socket fits', () => {

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
+import { mariaDbTarget, type MariaDbTarget } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
 import {
   choice,
@@ -31,6 +32,10 @@ export const hubSettings = {
   ),
   SENDENSE_NBD_PORTS: portRange('loopback ports for qemu-nbd, one per disk', { first: 10_100, last: 10_200 }),
   SENDENSE_DATA_DIR: text('catalogue, keys, lock', '/var/lib/sendense'),
+  SENDENSE_DATABASE_URL: optionalText(
+    'the catalogue on MariaDB: mysql://user@host:port/database; a file in the data directory if not given',
+  ),
+  SENDENSE_DATABASE_PASSWORD_FILE: optionalText('a file whose first line is its password'),
   SENDENSE_RUNTIME_DIR: text('sockets', '/run/sendense'),
   SENDENSE_LOG_LEVEL: choice('how much is logged', 'info', [
     'trace',
@@ -85,6 +90,8 @@ export interface HubConfig {
   readonly nbdPorts: PortRange;
   /** Absolute. */
   readonly dataDirectory: string;
+  /** Where the catalogue is, unless it is a file in the data directory. */
+  readonly database?: MariaDbTarget | undefined;
   /** Absolute; short enough for unix sockets below it. */
   readonly runtimeDirectory: string;
   readonly logLevel: LogLevel;
@@ -118,6 +125,13 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
   });
   const runtimeDirectory = resolve(settings.SENDENSE_RUNTIME_DIR);
   const window = settings.SENDENSE_VERIFY_WINDOW;
+  const databaseUrl = settings.SENDENSE_DATABASE_URL;
+  const passwordFile = settings.SENDENSE_DATABASE_PASSWORD_FILE;
+  if (passwordFile !== undefined && databaseUrl === undefined)
+    throw new SendenseError(
+      'invalid_config',
+      'SENDENSE_DATABASE_PASSWORD_FILE is set without SENDENSE_DATABASE_URL: give both, or neither',
+    );
   checkSocketLength(nodeSocketPath(runtimeDirectory, 'x'));
   return {
     apiListen: settings.SENDENSE_API_LISTEN,
@@ -125,6 +139,7 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
     tunnelWorkers: settings.SENDENSE_TUNNEL_WORKERS,
     nbdPorts: settings.SENDENSE_NBD_PORTS,
     dataDirectory: resolve(settings.SENDENSE_DATA_DIR),
+    database: databaseUrl === undefined ? undefined : mariaDbTarget(databaseUrl, passwordFile),
     runtimeDirectory,
     logLevel: settings.SENDENSE_LOG_LEVEL,
     qemuNbd: settings.SENDENSE_QEMU_NBD,

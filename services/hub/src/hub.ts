@@ -62,7 +62,10 @@ export async function createHub(
     'data directory',
     lockDirectory(dataDirectory, { service: 'sendense-hub', version: buildInfo.version }),
   );
-  const catalog = acquired.use('catalogue', await openCatalog({ directory: dataDirectory, log }));
+  const catalog = acquired.use(
+    'catalogue',
+    await openCatalog({ directory: dataDirectory, database: config.database, log }),
+  );
   const hostKeyPem = await hostKey(dataDirectory);
 
   const stopping = new AbortController();

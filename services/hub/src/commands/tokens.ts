@@ -73,7 +73,7 @@ async function openOwnCatalog(env: NodeJS.ProcessEnv): Promise<Catalog> {
   const config = readConfig(env);
   const directory = await ownDirectory(config.dataDirectory, 'SENDENSE_DATA_DIR');
   const log = createLogger({ service: 'sendense-hub', level: 'warn' });
-  return openCatalog({ directory, log });
+  return openCatalog({ directory, database: config.database, log });
 }
 
 function localActor(): string {
