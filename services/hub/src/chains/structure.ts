@@ -89,7 +89,8 @@ export async function checkManifest(
   ];
   try {
     const text = await readFile(join(repositoryPath, point.manifestPath), 'utf8');
-    const manifest = parseManifest(text, point.manifestPath);
+    // The finding names the file.
+    const manifest = parseManifest(text, 'it');
     if (manifest.backup_id !== point.id || manifest.context_id !== point.contextId)
       return wrong(`it is that of ${manifest.backup_id} of ${manifest.context_id}`);
     const told = (disks: readonly { number: number; image: string; parent: string | undefined }[]) =>

@@ -142,9 +142,11 @@ function failure(
 ): SendenseError {
   const [first] = findings;
   const more = findingCount > 1 ? `, and ${findingCount - 1} more` : '';
+  const others = suspects.filter(({ id }) => id !== point.id).length;
+  const through = others > 0 ? `, and with it ${others} more that are read through the same file` : '';
   return new SendenseError(
     'verification_failed',
-    `${point.id} is damaged: ${first ? describeFinding(first) : ''}${more}. It is marked as suspect, and with it every point that is read through the same file; the next backup will be a full one`,
+    `${point.id} is damaged: ${first ? describeFinding(first) : ''}${more}. It is marked as suspect${through}; no backup builds on what is suspect`,
     {
       context: {
         restore_point_id: point.id,
