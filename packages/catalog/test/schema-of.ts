@@ -116,7 +116,7 @@ export async function mariaDbSchema(database: OwnDatabase): Promise<Schema> {
 }
 
 function literal(value: unknown): string | undefined {
-  if (value === null || value === 'NULL') return undefined;
-  const text = String(value).replace(/^'(.*)'$/, '$1');
+  if (typeof value !== 'string' || value === 'NULL') return undefined;
+  const text = value.replace(/^'(.*)'$/, '$1');
   return text === 'false' ? '0' : text;
 }
