@@ -155,7 +155,10 @@ describe('the agent and its backup clients', () => {
     await eventually('the client runs', () => clients().length === 1);
     await node[Symbol.asyncDispose]();
     await job.done;
-    expect(failure(job)).toMatchObject({ code: 'shutting_down' });
+    expect(failure(job)).toMatchObject({
+      code: 'shutting_down',
+      message: expect.stringMatching(/node sna1 was stopped: start the backup again/),
+    });
     expect(clients()).toEqual([]);
   });
 
