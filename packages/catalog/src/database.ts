@@ -25,7 +25,8 @@ export interface OpenedDatabase {
 
 const ATTEMPTS = 5;
 /** What a transaction has read still holds when it commits; SQLite knows no other way, other databases have to be told. */
-const TRANSACTION_OPTIONS = { maxWait: 30_000, timeout: 30_000, isolationLevel: 'Serializable' } as const;
+const TRANSACTION_OPTIONS = { maxWait: 30_000, isolationLevel: 'Serializable' } as const;
+const TRANSACTION_TIMEOUT_MS = 30_000;
 
 /**
  * The one connection to the database. Work on it runs one after another: the adapter has a single connection, and a
@@ -62,16 +63,22 @@ export class Database implements AsyncDisposable {
    * Runs `work` in one transaction. It may run again, so it must do nothing else: after a collision with another process,
    * and after a lost connection, unless it was lost at the commit, of which nobody knows then whether it took place.
    */
-  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    work: (transaction: Transaction) => Promise<T>,
+    { timeoutMs = TRANSACTION_TIMEOUT_MS } = {},
+  ): Promise<T> {
     return this.#enqueue(async () => {
       for (let attempt = 1; ; attempt++) {
         let committing = false;
         try {
-          return await this.opened.client.$transaction(async (transaction) => {
-            const result = await work(transaction);
-            committing = true;
-            return result;
-          }, TRANSACTION_OPTIONS);
+          return await this.opened.client.$transaction(
+            async (transaction) => {
+              const result = await work(transaction);
+              committing = true;
+              return result;
+            },
+            { ...TRANSACTION_OPTIONS, timeout: timeoutMs },
+          );
         } catch (error) {
           const lost = isConnectionLost(error);
           if (lost && committing) throw commitUnknown(error, this.opened.name);

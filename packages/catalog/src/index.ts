@@ -11,6 +11,7 @@ export {
 } from './chain-locks.js';
 export { openCatalog, type Catalog, type CatalogOptions } from './catalog.js';
 export type { CleanupArgs, CleanupRecord, Cleanups } from './cleanups.js';
+export { catalogLocation, copyCatalog, type CatalogLocation, type CopiedTable } from './copy.js';
 export type {
   EnrolmentResult,
   IssuedEnrolmentToken,

@@ -8,8 +8,9 @@ import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
 import { createConnection } from 'mariadb';
 import { mariaDbTarget, type MariaDbTarget } from '../src/index.js';
 
-/** Debian puts it where the PATH of most users does not look. */
-export const MARIADBD = existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd';
+/** MARIADBD names another one than Debian's, which lies where the PATH of most users does not look. */
+export const MARIADBD =
+  process.env['MARIADBD'] ?? (existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd');
 
 /** What it writes need not survive the machine. */
 const SMALL_AND_FAST = [

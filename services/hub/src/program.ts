@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import type { ApiRole } from '@sendense/catalog';
 import { toSendenseError } from '@sendense/core';
 import { versionLine } from '@sendense/runtime';
+import { copyDatabase, type CopyOptions } from './commands/database.js';
 import { run } from './commands/run.js';
 import { createToken, listTokens, revokeToken, type Output } from './commands/tokens.js';
 import { hubSettings } from './config.js';
@@ -34,6 +35,7 @@ export async function runProgram(
       exitCode = await run(env);
     });
   addTokenCommands(program, env, output);
+  addDatabaseCommands(program, env, output);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return exitCode;
@@ -66,6 +68,19 @@ function addTokenCommands(program: Command, env: NodeJS.ProcessEnv, output: Outp
     .description('end a token')
     .action((which: string) => revokeToken(env, which, output));
   for (const command of token.commands) command.copyInheritedSettings(program);
+}
+
+function addDatabaseCommands(program: Command, env: NodeJS.ProcessEnv, output: Output): void {
+  const database = program.command('database').description('where the catalogue is');
+  database
+    .command('copy')
+    .description('copy the catalogue into an empty database, while the hub does not run')
+    .requiredOption('--from <url>', 'sqlite:/path/catalog.db or mysql://user@host:port/database')
+    .requiredOption('--to <url>', 'the same')
+    .option('--from-password-file <path>', 'a file whose first line is the password')
+    .option('--to-password-file <path>', 'the same')
+    .action((options: CopyOptions) => copyDatabase(env, options, output));
+  for (const command of database.commands) command.copyInheritedSettings(program);
 }
 
 function settingsHelp(): string {
