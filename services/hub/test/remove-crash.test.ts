@@ -1,5 +1,5 @@
 import { execFileSync, fork, type ChildProcess } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
@@ -73,6 +73,32 @@ requires(
         step,
         [],
       ]);
+    }
+  });
+
+  it.each([
+    ['the first', 0],
+    ['the last', 3],
+  ])('waits for a repository that is unmounted in any step, and says so: %s point', async (_, index) => {
+    const id = ids[index]!;
+    const steps = await stepsOf(id);
+    for (const at of steps.slice(steps.indexOf('write plan'))) {
+      await using stage = await built.restore();
+      const away = `${built.repositoryPath}.away`;
+      const onStep = (step: string) => {
+        if (step !== at) return;
+        renameSync(built.repositoryPath, away);
+        mkdirSync(built.repositoryPath);
+      };
+      const failure: unknown = await stage.remove(id, { onStep }).catch((error: unknown) => error);
+      expect([at, failure]).toEqual([at, expect.objectContaining({ code: 'repository_missing' })]);
+      expect(readdirSync(built.repositoryPath)).toEqual([]);
+      rmdirSync(built.repositoryPath);
+      renameSync(away, built.repositoryPath);
+      expect([at, await contentOf(stage.repositoryPath, id)]).toEqual([at, []]);
+      expect(await stage.find(id)).toBeDefined();
+      await stage.remove(id);
+      expect([at, await problemsOf(stage, left(id))]).toEqual([at, []]);
     }
   });
 

@@ -5,6 +5,7 @@ import type { RepositoryAccess, UsableRepository } from '../runs/dependencies.js
 import type { Manifest, ManifestRemoval } from '../runs/manifest.js';
 import type { TaskContext } from '../tasks/types.js';
 import { commit, mergeHashes, pull, replaceChild, takeBackPull, type DiskMerge } from './merge-disk.js';
+import { reasonOf } from './remove-failure.js';
 import { mergedPoints, removePointFiles, rewriteChild } from './remove-files.js';
 import { inspectChildren, inspectImages } from './remove-inspect.js';
 import {
@@ -234,21 +235,22 @@ class Removal {
 
   async #conclude(): Promise<void> {
     const { restorePoints } = this.ports.catalog;
+    // In an empty mount point there was nothing to remove: all of it would be back with the file system.
+    await this.ports.repositories.usable(this.repository.id);
     const children = await mergedPoints(this.#folder, this.point.id, this.ports.catalog);
     await restorePoints.concludeRemoval(this.point.id, children);
   }
 
   /** @returns what is to be thrown: the first error, with what it means for the removal */
-  async #failed(error: SendenseError): Promise<SendenseError> {
-    const { point, work } = this;
-    if (!this.#begun || error.code === 'shutting_down') return this.#explained(error);
+  async #failed(thrown: SendenseError): Promise<SendenseError> {
+    const { point, work, repository, ports } = this;
+    if (thrown.code === 'shutting_down') return thrown;
+    const error = await reasonOf(thrown, repository, ports.repositories);
+    if (!this.#begun) return error;
     if (this.#plan.irreversible) {
-      const what = `${this.#explained(error).message}. The removal of ${point.id} has to be finished and nothing is lost: when that is put right, remove it again, and it goes on where it stopped`;
-      const { code, context } = this.#explained(error);
-      return new SendenseError(code, what, {
-        context: { ...context, restore_point_id: point.id },
-        cause: error,
-      });
+      const what = `${error.message}. The removal of ${point.id} has to be finished and nothing is lost: when that is put right, remove it again, and it goes on where it stopped`;
+      const context = { ...error.context, restore_point_id: point.id };
+      return new SendenseError(error.code, what, { context, cause: thrown });
     }
     try {
       await this.#takeBack();
@@ -257,7 +259,7 @@ class Removal {
       const { code, message } = toSendenseError(failure);
       work.log.error({ restorePointId: point.id, code, error: message }, 'a removal could not be taken back');
     }
-    return this.#explained(error);
+    return error;
   }
 
   async #takeBack(): Promise<void> {
@@ -277,16 +279,6 @@ class Removal {
       const { code, message } = toSendenseError(error);
       this.work.log.warn({ code, error: message }, 'the plan of a removal stays in a manifest');
     }
-  }
-
-  #explained(error: SendenseError): SendenseError {
-    if (error.code !== 'out_of_space') return error;
-    const { id, path } = this.repository;
-    return new SendenseError(
-      'repository_full',
-      `repository ${id} (${path}) is full: ${error.message}. Free space there`,
-      { context: { repository_id: id, path }, cause: error },
-    );
   }
 }
 
