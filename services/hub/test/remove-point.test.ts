@@ -1,4 +1,5 @@
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
@@ -140,6 +141,22 @@ requires(
     });
     rmSync(manifestPath(ids[3]!));
     await expect(stage.remove(ids[2]!)).rejects.toMatchObject({ code: 'chain_damaged' });
+  });
+
+  it.each([
+    ['a pipe', (path: string) => void execFileSync('mkfifo', [path]), 'not a regular file'],
+    ['a link', (path: string) => symlinkSync('/dev/zero', path), 'not a regular file'],
+    ['a folder', (path: string) => void mkdirSync(path), 'not a regular file'],
+    ['a file without end', (path: string) => writeFileSync(path, Buffer.alloc(17 * MIB)), 'bytes, more than'],
+  ])('is not held up by %s among the manifests: it is refused', async (_, put, words) => {
+    put(manifestPath('somebody-elses'));
+    await expect(stage.remove(ids[1]!)).rejects.toMatchObject({
+      code: 'chain_damaged',
+      message: expect.stringContaining(words),
+    });
+    rmSync(manifestPath('somebody-elses'), { recursive: true });
+    await stage.remove(ids[1]!);
+    expect(await problemsOf(stage, left(ids[1]!))).toEqual([]);
   });
 
   it('waits for the publication of a backup that stands on the point', async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
   readdirSync,
@@ -244,6 +245,15 @@ requires(
       [last.manifestPath, 'it is not there'],
       [imagePath, 'it is not there'],
       [hashesPath, 'it is not there'],
+    ]);
+  });
+
+  it('is not held up by a pipe in place of the manifest', async () => {
+    renameSync(stage.at(last.manifestPath), `${stage.at(last.manifestPath)}.away`);
+    execFileSync('mkfifo', [stage.at(last.manifestPath)]);
+    const { findings } = await verify(last, { quick: true });
+    expect(findings.map(({ path, detail }) => [path, detail])).toEqual([
+      [last.manifestPath, 'it is not a regular file'],
     ]);
   });
 

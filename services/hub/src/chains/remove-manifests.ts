@@ -1,7 +1,8 @@
-import { readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { manifestPath, SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
 import { syncDirectory, writeFileAtomically } from '@sendense/runtime';
+import { readManifestText } from '../runs/manifest-file.js';
 import { formatManifest, parseManifest, type Manifest } from '../runs/manifest.js';
 import { PARTIAL, removeEmptyFolders } from '../runs/run-files.js';
 
@@ -36,7 +37,7 @@ export async function listManifests(folder: ManifestFolder): Promise<ManifestLis
     const partial = found?.[2] === PARTIAL;
     const path = `${sealedPath(folder, pointId)}${partial ? PARTIAL : ''}`;
     try {
-      const manifest = parseManifest(await readFile(path, 'utf8'), path);
+      const manifest = parseManifest(await readManifestText(path), path);
       (partial ? publishing : sealed).push(manifest);
     } catch (error) {
       unreadable.push({ pointId, error });
@@ -148,7 +149,7 @@ function removingPath(folder: ManifestFolder, pointId: string): string {
 
 async function readIfThere(path: string): Promise<Manifest | undefined> {
   try {
-    return parseManifest(await readFile(path, 'utf8'), path);
+    return parseManifest(await readManifestText(path), path);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;

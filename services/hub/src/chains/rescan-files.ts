@@ -1,8 +1,9 @@
-import { constants, type Dirent } from 'node:fs';
-import { lstat, open, opendir } from 'node:fs/promises';
+import type { Dirent } from 'node:fs';
+import { lstat, opendir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { SendenseError, systemErrorCode, throwIfAborted, toSendenseError } from '@sendense/core';
 import { MARKER_FILE } from '../repositories/marker.js';
+import { readManifestText } from '../runs/manifest-file.js';
 import { parseManifest, type Manifest } from '../runs/manifest.js';
 import { PARTIAL } from '../runs/run-files.js';
 import { REMOVING } from './remove-manifests.js';
@@ -39,8 +40,6 @@ export interface ContextFiles {
   readonly missing: ReadonlyMap<string, readonly string[]>;
 }
 
-/** A manifest of 1000 disks has about 2 MB. */
-const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
 const DISK_FOLDER = /^disk-(0|[1-9]\d{0,6})$/;
 
 /** The folders of VMs in a repository; everything else in it is a stranger. Nothing is followed out of it. */
@@ -138,12 +137,7 @@ export async function readManifest(
   path: string,
 ): Promise<Manifest> {
   const invalid = (why: string) => new SendenseError('manifest_invalid', why, { context: { path } });
-  const absolute = join(repository.path, path);
-  const found = await lstat(absolute);
-  if (!found.isFile()) throw invalid('it is not a regular file');
-  if (found.size > MAX_MANIFEST_BYTES)
-    throw invalid(`it has ${found.size} bytes, more than a manifest can have`);
-  const manifest = parseManifest(await readNoFurther(absolute, MAX_MANIFEST_BYTES), path);
+  const manifest = parseManifest(await readManifestText(join(repository.path, path)), path);
   const { context_id, backup_id } = manifest;
   if (context_id !== contextId)
     throw invalid(`it is of ${context_id}, and lies in the folder of ${contextId}`);
@@ -153,19 +147,6 @@ export async function readManifest(
     if (disk.disk_id !== `${context_id}-disk${disk.disk_number}`)
       throw invalid(`its disk ${disk.disk_number} is named ${disk.disk_id}`);
   return manifest;
-}
-
-/** A link that was put in its place meanwhile is refused, a pipe does not hold us up, and a file that grows is cut. */
-async function readNoFurther(path: string, maxBytes: number): Promise<string> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    const chunks: Buffer[] = [];
-    for await (const chunk of file.createReadStream({ autoClose: false, end: maxBytes - 1 }))
-      chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
-  } finally {
-    await file.close();
-  }
 }
 
 /** Whose each named file is. One file cannot belong to two points: the second is damaged, and forgotten here. */

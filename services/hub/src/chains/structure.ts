@@ -1,9 +1,10 @@
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RestorePointRecord } from '@sendense/catalog';
 import { systemErrorCode, toSendenseError } from '@sendense/core';
 import { verifyBlockHashesFile } from '@sendense/nbd';
 import type { QemuImg } from '@sendense/qemu';
+import { readManifestText } from '../runs/manifest-file.js';
 import { parseManifest } from '../runs/manifest.js';
 
 /** What one point holds of a disk. Paths are relative to the repository. */
@@ -88,7 +89,7 @@ export async function checkManifest(
     { kind: 'manifest', pointId: point.id, disk: undefined, path: point.manifestPath, detail },
   ];
   try {
-    const text = await readFile(join(repositoryPath, point.manifestPath), 'utf8');
+    const text = await readManifestText(join(repositoryPath, point.manifestPath));
     // The finding names the file.
     const manifest = parseManifest(text, 'it');
     if (manifest.backup_id !== point.id || manifest.context_id !== point.contextId)

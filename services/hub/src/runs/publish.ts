@@ -1,8 +1,9 @@
-import { access, readFile, rename } from 'node:fs/promises';
+import { access, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { BackupRecord, SealRequest } from '@sendense/catalog';
 import { manifestPath, SendenseError } from '@sendense/core';
 import { ensureDirectory, syncDirectory, writeFileAtomically } from '@sendense/runtime';
+import { readManifestText } from './manifest-file.js';
 import { formatManifest, parseManifest, type Manifest } from './manifest.js';
 import { manifestFile, publishedFile, type PublishedFile } from './run-files.js';
 
@@ -31,7 +32,7 @@ export async function decision(
 ): Promise<Manifest | undefined> {
   const { path, partial } = manifestFile(repositoryPath, record);
   for (const candidate of [path, partial]) {
-    if (await exists(candidate)) return parseManifest(await readFile(candidate, 'utf8'), candidate);
+    if (await exists(candidate)) return parseManifest(await readManifestText(candidate), candidate);
   }
   return undefined;
 }
