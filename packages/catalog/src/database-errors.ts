@@ -81,6 +81,9 @@ export function databaseError(error: unknown, path: string): unknown {
     fault &&
     (CODES.find(([prefix]) => fault.originalCode.startsWith(prefix)) ??
       MARIADB_CODES.find(([code]) => fault.originalCode === code));
+  // The server did not let us in, for a reason that is in its message (no TLS where it wants TLS, …).
+  if (!known && fault?.kind === 'mysql' && property(error, 'fatal') === true)
+    return unreachable(error, fault, path);
   if (!known) return error;
   const [, code, fix] = known;
   return new SendenseError(code, `the catalogue ${path}: ${fault.message}; ${fix}`, {
