@@ -193,7 +193,7 @@ describeOnMariaDb('a server with accounts', () => {
     await refused({ code: 'permission_denied' }, 'hub:planted-wrong', ca);
     await refused({ code: 'permission_denied' }, 'other:planted%25pass', ca);
     const wrongCa = ['hub:planted%25pass', `?ssl-ca=${tls(folder, 'another-ca')}`] as const;
-    const [version] = await server.query<{ major: number; minor: number }>(
+    const [version] = await server.query<{ major: bigint; minor: bigint }>(
       `SELECT CAST(SUBSTRING_INDEX(VERSION(), '.', 1) AS INT) AS major,
         CAST(SUBSTRING_INDEX(SUBSTRING_INDEX(VERSION(), '.', 2), '.', -1) AS INT) AS minor`,
     );
