@@ -146,7 +146,7 @@ requires(
   it.each([
     ['a pipe', (path: string) => void execFileSync('mkfifo', [path]), 'not a regular file'],
     ['a link', (path: string) => symlinkSync('/dev/zero', path), 'not a regular file'],
-    ['a folder', (path: string) => void mkdirSync(path), 'not a regular file'],
+    ['a folder', (path: string) => mkdirSync(path), 'not a regular file'],
     ['a file without end', (path: string) => writeFileSync(path, Buffer.alloc(17 * MIB)), 'bytes, more than'],
   ])('is not held up by %s among the manifests: it is refused', async (_, put, words) => {
     put(manifestPath('somebody-elses'));
