@@ -152,7 +152,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
       ...{ name: 'main', type: 'local', path },
     });
     ids['repository'] = repository['repository_id']!;
-  }, 60_000);
+  }, 180_000);
 
   it('while a full and an incremental backup run', async () => {
     const vm = await all.lab.createVm({
@@ -182,7 +182,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
       state: 'completed',
       disk_results: [{ backup_type: 'incremental' }, {}],
     });
-  }, 90_000);
+  }, 240_000);
 
   it('when the password has been changed in vCenter, until it is changed here', async () => {
     await all.startLab(passwords.second);
@@ -192,7 +192,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
     expect(await refused('PATCH', path, { password: passwords.wrong })).toBe('vcenter_login_failed');
     await must('PATCH', path, { password: passwords.second });
     await must('POST', `${path}/check`);
-  }, 60_000);
+  }, 180_000);
 
   it('when the node dies in the middle', async () => {
     all.lab.setFault({ operation: 'vddk.read', delayMs: 30_000 });
@@ -209,7 +209,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
     all.lab.clearFaults();
     await all.startNode();
     expect(await backUp('incremental')).toMatchObject({ state: 'completed' });
-  }, 120_000);
+  }, 240_000);
 
   it('in what any GET answers, events included', async () => {
     const point = backups[0]!.backup_id;
@@ -237,7 +237,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
       }
       if (kind !== '') expect(known).toHaveProperty([kind]);
     }
-  }, 60_000);
+  }, 180_000);
 
   it('in process lists, logs, answers and files, but where it belongs', async () => {
     const everything = [...watch.programs].join('\n');
@@ -257,5 +257,5 @@ requires(describe, ...CONSTELLATION_TOOLS)('no secret is to be seen', () => {
     for (const home of HOMES) expect(secrets.in(readFileSync(join(all.folder, home)))).not.toEqual([]);
     const cores = [...files, ...readdirSync('.')].filter((name) => /(^|\/)core(\.\d+)?$/.test(name));
     expect(cores).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 });

@@ -13,6 +13,9 @@ export interface HubProcessOptions {
   readonly uid?: number;
 }
 
+/** A program that starts beside many others takes its time. */
+const START_MS = 90_000;
+
 /** The other user may read everything, because the checkout may be where only its owner can look; it may write nothing. */
 const AS_USER = [
   'setpriv',
@@ -73,10 +76,14 @@ export class HubProcess implements AsyncDisposable {
 
   /** Where its API listens, once it does. */
   async url(): Promise<string> {
-    const line = await eventually('the hub runs', () => {
-      if (!this.child.running) throw new Error(`it ended: ${this.text}`);
-      return this.lines.find((candidate) => candidate.includes('"the hub runs"'));
-    });
+    const line = await eventually(
+      'the hub runs',
+      () => {
+        if (!this.child.running) throw new Error(`it ended: ${this.text}`);
+        return this.lines.find((candidate) => candidate.includes('"the hub runs"'));
+      },
+      START_MS,
+    );
     const { api } = JSON.parse(line) as { api: { host: string; port: number } };
     return `http://${api.host}:${api.port}`;
   }

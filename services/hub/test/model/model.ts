@@ -23,7 +23,7 @@ export type Refusal = 'restore_point_held' | 'restore_point_suspect';
 
 /** What the restore points of one VM must be: the rules of chains in as few words as possible, without any file. */
 export class Model {
-  /** Oldest first. */
+  /** What a policy that keeps the newest so many lets go, oldest first. */
   points: ModelPoint[] = [];
 
   get newest(): ModelPoint | undefined {
@@ -80,6 +80,24 @@ export class Model {
       for (const disk of disks)
         if (disk.parent === id) disk.parent = removed.disks.find(({ key }) => key === disk.key)?.parent;
     this.points = this.points.filter((point) => point !== removed);
+  }
+
+  /**
+   * Removes what a policy that keeps the newest so many lets go: from the newest backwards what nothing is read through,
+   * then the rest from the oldest on, as far as it may be merged.
+   */
+  prune(keepLast: number): { readonly removed: string[]; readonly failed: string[] } {
+    const removed: string[] = [];
+    let left = this.toPrune(keepLast);
+    const take = (point: ModelPoint) => {
+      this.remove(point.id);
+      removed.push(point.id);
+      left = left.filter((other) => other !== point);
+    };
+    const newestLeaf = () => left.findLast(({ id }) => this.children(id).length === 0);
+    for (let leaf = newestLeaf(); leaf; leaf = newestLeaf()) take(leaf);
+    for (const point of left) if (this.refusal(point.id) === undefined) take(point);
+    return { removed, failed: left.map(({ id }) => id) };
   }
 
   /** What a policy that keeps the newest so many lets go, oldest first. */

@@ -76,14 +76,8 @@ export async function prune(subject: Subject, random: Random): Promise<void> {
     { contextId },
     { keepLast, daily: 0, weekly: 0, monthly: 0, yearly: 0 },
   );
-  const removed: string[] = [];
-  const failed: string[] = [];
   const task = await world.runTask(pruneRequest({ contextId, repositoryId }, 'model'));
-  for (const { id } of model.toPrune(keepLast))
-    if (model.refusal(id) === undefined) {
-      model.remove(id);
-      removed.push(id);
-    } else failed.push(id);
+  const { removed, failed } = model.prune(keepLast);
   world.counts.add('removals', removed.length);
   const result = requireEnd(task, 'completed') as unknown as {
     removed: string[];
