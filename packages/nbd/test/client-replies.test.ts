@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { errorCode } from '@sendense/core';
+import { errorCode, SendenseError } from '@sendense/core';
 import { eventually } from '@sendense/runtime/testing';
+import type { NbdClient } from '../src/index.js';
 import {
   chunk,
   dataChunk,
@@ -228,5 +229,33 @@ describe('replies', () => {
     readPayload.resolve();
     await writing;
     await eventually('the payload arrived', () => server.requests[0]?.data.equals(data));
+  });
+
+  it.each<[string, (client: NbdClient, server: FakeServer) => unknown]>([
+    ['abandoned', (client) => client.abandon(new SendenseError('cancelled', 'no longer wanted'))],
+    ['closed', async (client) => client[Symbol.asyncDispose]()],
+    ['lost', (_, server) => server.sockets.forEach((socket) => socket.destroy())],
+  ])('that come before the payload was sent count when the connection is %s then', async (_, end) => {
+    const ENOSPC = 28;
+    const parts = [
+      { offset: 0, answer: (cookie: bigint) => chunk(cookie, 0x8001, Buffer.concat([u32(ENOSPC), u16(0)])) },
+      { offset: 16 * MIB, answer: (cookie: bigint) => chunk(cookie, 0, Buffer.alloc(0)) },
+    ];
+    await using server = await FakeServer.start({
+      sizeBytes: 32 * MIB,
+      async beforePayload(cookie, socket) {
+        socket.write(Buffer.concat(parts.map(({ answer }, index) => answer(cookie + BigInt(index)))));
+        await new Promise((resolve) => socket.once('close', resolve));
+      },
+    });
+    await using client = await server.connect();
+    const writes = parts.map(async ({ offset }) => client.write(offset, randomBytes(8 * MIB)));
+    const settled = Promise.allSettled(writes);
+    await eventually('the replies were read', () => client.bytesUnderWay === 0);
+    await end(client, server);
+    const [refused, answered] = await settled;
+    expect(refused).toMatchObject({ reason: { code: 'out_of_space' } });
+    // The server cannot have done what it was not sent.
+    expect(answered?.status).toBe('rejected');
   });
 });

@@ -51,6 +51,8 @@ export class NbdClient implements AsyncDisposable {
   readonly lost: Promise<SendenseError | undefined>;
 
   readonly #pending = new Map<number, PendingRequest>();
+  /** Answered before their payload had been sent: a server need not read what it refuses anyway. */
+  readonly #answeredEarly = new Set<PendingRequest>();
   readonly #lost = Promise.withResolvers<SendenseError | undefined>();
   #lastCookie = 0;
   #state: 'open' | 'closing' | 'ended' = 'open';
@@ -179,7 +181,7 @@ export class NbdClient implements AsyncDisposable {
 
   /** Says goodbye and hangs up; with requests still under way it hangs up at once, and they fail. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const goodbye = this.#state === 'open' && this.#pending.size === 0;
+    const goodbye = this.#state === 'open' && this.#pending.size + this.#answeredEarly.size === 0;
     if (goodbye) this.wire.send(requestHead('DISC', 0, 0, 0));
     if (this.#state === 'open') this.#state = 'closing';
     this.#end(new Error('it was closed here'));
@@ -237,10 +239,15 @@ export class NbdClient implements AsyncDisposable {
     this.#pending.set(cookie, request);
     this.#bytesUnderWay += length;
     const head = requestHead(command, cookie, offset, length);
-    if (writing) this.wire.send(head, data, () => request.sent());
+    if (writing) this.wire.send(head, data, () => this.#sent(request));
     else this.wire.send(head);
     await request.promise;
     return request;
+  }
+
+  #sent(request: PendingRequest): void {
+    request.sent();
+    this.#answeredEarly.delete(request);
   }
 
   #conversation(): Conversation {
@@ -263,7 +270,7 @@ export class NbdClient implements AsyncDisposable {
         this.#pending.delete(cookie);
         if (this.#pending.size === 0) this.#waitingSince = undefined;
         this.#bytesUnderWay -= request.length;
-        request.replied();
+        if (!request.replied()) this.#answeredEarly.add(request);
       },
       requestFailed: (request, errno, said) => requestFailed(server, this.exportName, request, errno, said),
       malformed: (what) => protocolError(server, what),
@@ -279,10 +286,11 @@ export class NbdClient implements AsyncDisposable {
     this.#reason = reason;
     const server = this.wire.description;
     this.log.debug({ server, exportName: this.exportName, asked }, 'NBD connection ended');
-    for (const request of this.#pending.values()) {
-      request.reject(connectionLost(server, this.exportName, request, reason));
+    for (const request of [...this.#pending.values(), ...this.#answeredEarly]) {
+      request.reject(request.failure ?? connectionLost(server, this.exportName, request, reason));
     }
     this.#pending.clear();
+    this.#answeredEarly.clear();
     this.#bytesUnderWay = 0;
     this.#lost.resolve(asked ? undefined : connectionLost(server, this.exportName, undefined, reason));
   }

@@ -43,9 +43,11 @@ export class PendingRequest implements Asked {
     return totalLength(parts) === this.length && totalLength(mergeExtents(parts)) === this.length;
   }
 
-  replied(): void {
+  /** @returns whether it is settled; if not, its payload is still on its way */
+  replied(): boolean {
     this.#replied = true;
     this.#settle();
+    return this.#sent;
   }
 
   /** The stream no longer needs the payload: only then may its owner have it back. */
