@@ -220,6 +220,18 @@ requires(
     await world.leavesNothing();
   });
 
+  it('goes on to its end when the hub is drained, and no other begins', async () => {
+    await setUp();
+    const hold = node.hold('copying');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    const drained = spine.runs.drain();
+    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'shutting_down' });
+    hold.release();
+    await drained;
+    expect(await spine.catalog.backups.get(id)).toMatchObject({ state: 'completed' });
+  });
+
   it('ends as failed when the hub is stopped in the middle', async () => {
     await setUp();
     const hold = node.hold('copying');

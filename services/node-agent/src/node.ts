@@ -25,6 +25,8 @@ export interface Node extends AsyncDisposable {
   /** The gRPC unix socket. */
   readonly socketPath: string;
   readonly tunnelState: TunnelClientState;
+  /** Takes no new jobs; settles when those that run have ended and the hub has what it needs of them. */
+  drain(): Promise<void>;
 }
 
 /** Long enough for the jobs to remove their snapshots; systemd's own limit is above it. */
@@ -69,6 +71,7 @@ export async function createNode(
     get tunnelState() {
       return tunnel.state;
     },
+    drain: () => jobs.drain(),
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
 }

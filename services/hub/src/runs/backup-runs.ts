@@ -115,15 +115,16 @@ export class ActiveBackupRuns implements BackupRuns {
     this.ports.reaper.nodeConnected(nodeName);
   }
 
+  async drain(): Promise<void> {
+    this.#closed = true;
+    for (const run of this.#active.values()) if (run.state === 'queued') run.stop(stopped('waited'));
+    await Promise.all(this.#executions);
+  }
+
   /** Running backups are stopped, those that are being published are finished. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    const reason = new SendenseError(
-      'shutting_down',
-      'the hub was stopped while the backup ran: start the backup again',
-      { retryable: true },
-    );
-    for (const run of this.#active.values()) run.stop(reason);
+    for (const run of this.#active.values()) run.stop(stopped('ran'));
     await Promise.all(this.#executions);
     this.ports.queue[Symbol.dispose]();
     await this.ports.reaper[Symbol.asyncDispose]();
@@ -190,6 +191,16 @@ export class ActiveBackupRuns implements BackupRuns {
       ...(record.state === 'failed' ? { error: record.error } : {}),
     };
   }
+}
+
+function stopped(did: 'waited' | 'ran'): SendenseError {
+  return new SendenseError(
+    'shutting_down',
+    `the hub was stopped while the backup ${did}: start the backup again`,
+    {
+      retryable: true,
+    },
+  );
 }
 
 /** Waits for the answer, but not longer than a caller should wait. @throws what the run failed with meanwhile */

@@ -151,6 +151,9 @@ export interface BackupRuns extends AsyncDisposable {
   /** In order. */
   queue(): QueuedBackup[];
 
+  /** No new ones from now on, and those that wait are ended; settles when those that run have ended. */
+  drain(): Promise<void>;
+
   /** For the tunnel's policy: whether this is the port of a running job of that very node (and of that job, on a lane). */
   mayOpen(request: {
     readonly nodeName: string;

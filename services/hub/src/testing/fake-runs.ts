@@ -131,6 +131,8 @@ export class FakeRuns implements BackupRuns {
     return { first, last: 10_200, leased: this.leased, taken: [], free: 101 - this.leased.length };
   }
 
+  async drain(): Promise<void> {}
+
   running(): RunningBackup[] {
     return [];
   }

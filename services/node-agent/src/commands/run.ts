@@ -1,13 +1,27 @@
-import { createLogger } from '@sendense/runtime';
+import { createLogger, ServiceManager } from '@sendense/runtime';
 import { readNodeConfig } from '../config.js';
 import { createNode } from '../node.js';
 
-/** Runs the node until SIGTERM or SIGINT. */
+/** Asks to end when the jobs that run now have ended; packages use it before an upgrade. */
+const DRAIN_SIGNAL = 'SIGUSR2';
+
+/** Runs the node until SIGTERM or SIGINT. SIGUSR2 drains it first: no new jobs, and it stops when those that run have ended. */
 export async function runNode(env: NodeJS.ProcessEnv): Promise<void> {
   const config = readNodeConfig(env);
   const log = createLogger({ service: 'sendense-node', level: config.logLevel });
+  using service = new ServiceManager(env, log);
   const stopped = Promise.withResolvers<NodeJS.Signals>();
+  const askedToDrain = Promise.withResolvers<NodeJS.Signals>();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stopped.resolve);
-  await using _node = await createNode(config, log);
-  log.info({ signal: await stopped.promise }, 'stopping');
+  process.on(DRAIN_SIGNAL, askedToDrain.resolve);
+  await using node = await createNode(config, log);
+  await service.ready();
+  const drained = askedToDrain.promise.then(async (signal) => {
+    log.info('no new jobs are taken; the node stops when those that run have ended');
+    await service.status('draining: stops when the jobs that run have ended');
+    await node.drain();
+    return signal;
+  });
+  log.info({ signal: await Promise.race([stopped.promise, drained]) }, 'stopping');
+  await service.stopping();
 }

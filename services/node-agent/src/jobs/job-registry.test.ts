@@ -108,6 +108,27 @@ describe('the jobs of a node', () => {
     expect(jobs.list().map(({ id }) => id)).toEqual(['next', 'tomorrow']);
   });
 
+  it('is drained when its jobs have ended and the hub has forgotten them, or does not come to', async () => {
+    const { runner, clock, jobs } = setUp();
+    const job = await jobs.start(request('a'));
+    let settled = false;
+    const drained = jobs.drain().then(() => (settled = true));
+    await expect(jobs.start(request('b', 'vm-2'))).rejects.toMatchObject({ code: 'shutting_down' });
+    runner.end('a');
+    await job.ended;
+    expect([job.state, settled]).toEqual(['finished', false]);
+    await jobs.forget('a');
+    await drained;
+
+    const absent = setUp();
+    const left = await absent.jobs.start(request('a'));
+    absent.runner.end('a');
+    await left.ended;
+    absent.clock.now = clock.now + 6 * 60 * 1000;
+    await absent.jobs.drain();
+    expect(absent.runner.forgotten).toEqual([]);
+  });
+
   it('cancels what runs when it ends, saying which node was stopped and what to do, and takes nothing new', async () => {
     const { runner, jobs } = setUp();
     const job = await jobs.start(request('a'));

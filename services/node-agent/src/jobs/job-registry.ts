@@ -1,4 +1,5 @@
 import { printable, SendenseError } from '@sendense/core';
+import { delay } from '@sendense/runtime';
 import type { SupervisedJob } from '../backup-client/spec.js';
 import type { EventLog } from './event-log.js';
 import { Job } from './job.js';
@@ -6,6 +7,9 @@ import { Job } from './job.js';
 /** Ended jobs wait here for a hub that was away; after this nobody is expected to ask. */
 const KEEP_ENDED_MS = 24 * 60 * 60 * 1000;
 const KEEP_ENDED_COUNT = 200;
+/** How long a node that is drained waits for the hub to fetch the block hashes of a job that has ended. */
+const FETCH_MS = 5 * 60 * 1000;
+const LOOK_AGAIN_MS = 200;
 
 /** How jobs are run, and what is removed with them; tests bring their own. */
 export interface JobRunner {
@@ -91,6 +95,16 @@ export class JobRegistry implements AsyncDisposable {
     this.#jobs.delete(jobId);
     await job.ended;
     await this.runner.forget(jobId);
+  }
+
+  /**
+   * No new jobs from now on. Settles when those of now have ended and the hub has fetched what it needs of them, after
+   * which it forgets them; one that does not come is not waited for.
+   */
+  async drain(): Promise<void> {
+    this.#closed = true;
+    const isNeeded = (job: Job) => this.#jobs.has(job.id) && this.now() - endTime(job) < FETCH_MS;
+    while (this.list().some(isNeeded)) await delay(LOOK_AGAIN_MS);
   }
 
   /** Stops every job and waits for their ends. */
