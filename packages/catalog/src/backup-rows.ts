@@ -6,13 +6,13 @@ import type {
   SnapshotRecord,
 } from './backup-records.js';
 import { ALL_BACKUP_STATES, BACKUP_DISK_STATES, BACKUP_TYPES } from './backup-records.js';
-import { fromJson, oneOf, present, toNumber } from './columns.js';
+import { byDiskNumber, fromJson, oneOf, present, toNumber } from './columns.js';
 import type { Prisma } from './gen/sqlite/client.js';
 import { errorFromJson, type StoredWarning } from './stored-error.js';
 
 // From the tables `backup_jobs` and `backup_disks` to records, and what a state must have.
 
-export const withDisks = { disks: { orderBy: { diskNumber: 'asc' } } } satisfies Prisma.BackupJobInclude;
+export const withDisks = { disks: true } satisfies Prisma.BackupJobInclude;
 export type BackupRow = Prisma.BackupJobGetPayload<{ include: typeof withDisks }>;
 type DiskRow = BackupRow['disks'][number];
 
@@ -33,7 +33,7 @@ export function toBackupRecord(row: BackupRow): BackupRecord {
     snapshot: toSnapshot(row),
     warnings: fromJson(row.warnings, 'the warnings of a backup') as StoredWarning[],
     lastEventSequence: row.lastEventSequence,
-    disks: row.disks.map(toDiskRecord),
+    disks: byDiskNumber(row.disks).map(toDiskRecord),
   };
 }
 

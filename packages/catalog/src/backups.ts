@@ -23,7 +23,7 @@ import {
 import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
-import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
 
@@ -235,9 +235,7 @@ export class Backups {
           ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
           ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
           ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-          ...(before && {
-            OR: [{ createdAt: { lt: before.at } }, { createdAt: before.at, id: { lt: before.id } }],
-          }),
+          ...beyond(before, 'older', 'createdAt', 'id'),
         },
         include: withDisks,
         orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],

@@ -45,3 +45,8 @@ function damaged(what: string, cause?: unknown): SendenseError {
     { cause },
   );
 }
+
+/** Disks are put into order here and not by the query: Prisma can divide a long list of ids only where nothing is sorted. */
+export function byDiskNumber<T extends { readonly diskNumber: number }>(disks: readonly T[]): T[] {
+  return disks.toSorted((a, b) => a.diskNumber - b.diskNumber);
+}

@@ -41,6 +41,26 @@ export function pagePosition({ cursor }: PageRequest): Position | undefined {
   return { at, id };
 }
 
+/**
+ * The condition for rows that come after this one, as a filter of Prisma. What is said twice makes the first column a range
+ * of its index: a database that sees the alternatives alone reads all rows and sorts them.
+ *
+ * @param at the column with the time, `id` the one that decides between equal times
+ */
+export function beyond<At extends string, Id extends string>(
+  position: Position | undefined,
+  direction: 'older' | 'newer',
+  at: At,
+  id: Id,
+) {
+  if (!position) return {};
+  const [upTo, past] = direction === 'older' ? (['lte', 'lt'] as const) : (['gte', 'gt'] as const);
+  return {
+    [at]: { [upTo]: position.at },
+    OR: [{ [at]: { [past]: position.at } }, { [at]: position.at, [id]: { [past]: position.id } }],
+  };
+}
+
 /** Cuts a page from rows of which one more than `limit` was asked for. */
 export function toPage<Row, T>(
   rows: readonly Row[],

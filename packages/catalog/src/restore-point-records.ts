@@ -1,6 +1,6 @@
 import { printable, SendenseError } from '@sendense/core';
 import { BACKUP_TYPES, type BackupType } from './backup-records.js';
-import { oneOf, toNumber } from './columns.js';
+import { byDiskNumber, oneOf, toNumber } from './columns.js';
 import type { Prisma } from './gen/sqlite/client.js';
 
 // What the tables `restore_points` and `restore_point_disks` hold, and from their rows to it.
@@ -67,9 +67,7 @@ export interface RestorePointRecord {
   readonly disks: readonly RestorePointDiskRecord[];
 }
 
-export const withPointDisks = {
-  disks: { orderBy: { diskNumber: 'asc' } },
-} satisfies Prisma.RestorePointInclude;
+export const withPointDisks = { disks: true } satisfies Prisma.RestorePointInclude;
 
 export const NEWEST_FIRST = [
   { takenAt: 'desc' },
@@ -94,7 +92,7 @@ export function toPointRecord(row: Row): RestorePointRecord {
     fullyVerifiedAt: row.fullyVerifiedAt ?? undefined,
     heldAt: row.heldAt ?? undefined,
     holdReason: row.holdReason ?? undefined,
-    disks: row.disks.map((disk) => ({
+    disks: byDiskNumber(row.disks).map((disk) => ({
       diskId: disk.diskId,
       diskKey: disk.diskKey,
       diskNumber: disk.diskNumber,

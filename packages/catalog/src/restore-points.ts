@@ -2,7 +2,7 @@ import { SendenseError } from '@sendense/core';
 import { ancestry, offspring } from './chain-walk.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { importPoint, type ImportedPoint, type ImportResult } from './restore-point-import.js';
 import {
   NEWEST_FIRST,
@@ -57,9 +57,7 @@ export class RestorePoints {
           ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
           ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
           ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-          ...(before && {
-            OR: [{ takenAt: { lt: before.at } }, { takenAt: before.at, id: { lt: before.id } }],
-          }),
+          ...beyond(before, 'older', 'takenAt', 'id'),
         },
         include: withPointDisks,
         orderBy: NEWEST_FIRST,
@@ -92,7 +90,11 @@ export class RestorePoints {
 
   /** The points with a disk that builds directly on this one, newest first; empty also when there is no such point. */
   async children(id: string): Promise<RestorePointRecord[]> {
-    return this.#all({ disks: { some: { parentPointId: id } } });
+    const disks = await this.database.run((client) =>
+      client.restorePointDisk.findMany({ where: { parentPointId: id }, select: { restorePointId: true } }),
+    );
+    const ids = new Set(disks.map(({ restorePointId }) => restorePointId));
+    return ids.size === 0 ? [] : this.#all({ id: { in: [...ids] } });
   }
 
   /** All points that build on this one with any disk, at any distance, newest first. @throws `not_found` */

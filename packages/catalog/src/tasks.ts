@@ -1,7 +1,7 @@
 import { printable, SendenseError, timestampName } from '@sendense/core';
 import { oneOf, toBigInt } from './columns.js';
 import type { Database } from './database.js';
-import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
 import {
@@ -90,9 +90,7 @@ export class Tasks {
           ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
           ...(o.kind === undefined ? {} : { kind: o.kind }),
           ...(o.subject === undefined ? {} : { subjectType: o.subject.type, subjectId: o.subject.id }),
-          ...(before && {
-            OR: [{ createdAt: { lt: before.at } }, { createdAt: before.at, id: { lt: before.id } }],
-          }),
+          ...beyond(before, 'older', 'createdAt', 'id'),
         },
         orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
         take: limit + 1,

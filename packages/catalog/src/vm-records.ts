@@ -1,4 +1,4 @@
-import { oneOf, toNumber } from './columns.js';
+import { byDiskNumber, oneOf, toNumber } from './columns.js';
 import type { Prisma } from './gen/sqlite/client.js';
 
 // What discovery shows of a VM, what the tables `vm_replication_contexts` and `vm_disks` hold, and from their rows to it.
@@ -82,7 +82,7 @@ export interface VmRecord {
 
 export const withDisks = {
   vcenter: { select: { nodeName: true } },
-  disks: { orderBy: { diskNumber: 'asc' } },
+  disks: true,
 } satisfies Prisma.VmContextInclude;
 
 type Row = Prisma.VmContextGetPayload<{ include: typeof withDisks }>;
@@ -97,7 +97,7 @@ export function toVmRecord(row: Row): VmRecord {
     },
     vcenterId: vcenterId ?? undefined,
     nodeName: vcenter?.nodeName,
-    disks: disks.filter((disk) => disk.removedAt === null).map(toDiskRecord),
+    disks: byDiskNumber(disks.filter((disk) => disk.removedAt === null)).map(toDiskRecord),
   };
 }
 

@@ -2,7 +2,7 @@ import { printable, SendenseError, slug, timestampName } from '@sendense/core';
 import { toBigInt } from './columns.js';
 import { isUniqueViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
-import { pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { requireText, storableText } from './text-limits.js';
 import { vcenterNotFound, vmNotProtected } from './vcenters.js';
@@ -70,9 +70,7 @@ export class Vms {
         where: {
           ...(o.name === undefined ? {} : { name: o.name }),
           ...(o.vcenterId === undefined ? {} : { vcenterId: o.vcenterId }),
-          ...(after && {
-            OR: [{ createdAt: { gt: after.at } }, { createdAt: after.at, contextId: { gt: after.id } }],
-          }),
+          ...beyond(after, 'newer', 'createdAt', 'contextId'),
         },
         include: withDisks,
         orderBy: [{ createdAt: 'asc' }, { contextId: 'asc' }],

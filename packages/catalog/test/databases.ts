@@ -1,7 +1,7 @@
 // The same tests on every kind of database.
 import { afterAll, beforeAll, describe } from '@jest/globals';
 import { requires } from '@sendense/runtime/testing';
-import { MARIADBD, MariaDbServer, type OwnDatabase } from './mariadb-server.js';
+import { MARIADBD, MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
 
 /** Where a test's catalogue is; undefined is SQLite, in the catalogue's own folder. */
 export type TestDatabase = OwnDatabase | undefined;

@@ -10,7 +10,7 @@ import type { Database, Transaction } from '../src/database.js';
 import { openMariaDb } from '../src/mariadb.js';
 import { MARIADB_MIGRATIONS_FOLDER, readMigrations } from '../src/migrate.js';
 import { describeOnMariaDb, mariaDb } from './databases.js';
-import { MariaDbServer, type OwnDatabase } from './mariadb-server.js';
+import { MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
 import { Stage } from './stage.js';
 
 /** As a server that is meant to survive a crash. */

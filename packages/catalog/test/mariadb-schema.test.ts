@@ -9,7 +9,7 @@ import { MARIADB_MIGRATIONS_FOLDER, MIGRATIONS_FOLDER, readMigrations } from '..
 import { childEnvironment } from './child-database.js';
 import { describeOnMariaDb, mariaDb } from './databases.js';
 import { mariaDbSchema, sqliteSchema } from './schema-of.js';
-import type { OwnDatabase } from './mariadb-server.js';
+import type { OwnDatabase } from '../src/testing/mariadb-server.js';
 
 const MORE = '29990101000000_more';
 

@@ -1,6 +1,6 @@
 // What a database says of its own tables, in the same words for every kind.
 import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils';
-import type { OwnDatabase } from './mariadb-server.js';
+import type { OwnDatabase } from '../src/testing/mariadb-server.js';
 
 interface Table {
   columns: Record<string, { type: string; nullable: boolean; default: string | undefined; counts: boolean }>;

@@ -1,12 +1,13 @@
 // A MariaDB server of a test's own: a private directory, a unix socket, an unprivileged user, no network.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
-import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
+import { eventually } from '@sendense/runtime/testing';
 import { createConnection } from 'mariadb';
-import { mariaDbTarget, type MariaDbTarget } from '../src/index.js';
+import { mariaDbTarget, type MariaDbTarget } from '../index.js';
 
 /** MARIADBD names another one than Debian's, which lies where the PATH of most users does not look. */
 export const MARIADBD =
@@ -38,15 +39,24 @@ export interface OwnDatabase {
 }
 
 export class MariaDbServer implements AsyncDisposable {
-  readonly #folder = temporaryDirectory('sendense-mariadb');
   #process: ChildProcess | undefined;
   #databases = 0;
 
-  private constructor(private settings: readonly string[]) {}
+  private constructor(
+    private settings: readonly string[],
+    parent?: string,
+  ) {
+    this.folder = mkdtempSync(join(parent ?? tmpdir(), 'sendense-mariadb-'));
+  }
 
-  /** Without accounts: whoever can open the socket may do everything. @param settings more options of mariadbd */
-  static async start(settings: readonly string[] = []): Promise<MariaDbServer> {
-    const server = new MariaDbServer(['--skip-grant-tables', '--skip-networking', ...settings]);
+  /**
+   * Without accounts: whoever can open the socket may do everything.
+   *
+   * @param settings more options of mariadbd
+   * @param parent where its folder is made; an unprivileged user must be able to get there. @default the system's for temporary files
+   */
+  static async start(settings: readonly string[] = [], parent?: string): Promise<MariaDbServer> {
+    const server = new MariaDbServer(['--skip-grant-tables', '--skip-networking', ...settings], parent);
     mkdirSync(join(server.folder, 'data'));
     await server.begin();
     return server;
@@ -81,11 +91,8 @@ export class MariaDbServer implements AsyncDisposable {
     return server;
   }
 
+  readonly folder: string;
   readonly adminPassword = randomBytes(12).toString('hex');
-
-  get folder(): string {
-    return this.#folder.path;
-  }
 
   get socket(): string {
     return join(this.folder, 'socket');
@@ -169,7 +176,7 @@ export class MariaDbServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    this.#folder[Symbol.dispose]();
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }
 

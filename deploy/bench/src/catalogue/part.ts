@@ -1,0 +1,117 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { OwnedStack, silentLogger } from '@sendense/runtime';
+import { openGrounds, type Ground } from './grounds.js';
+import { hubHome, makeToken, MeasuredHub, type HubHome } from './measured-hub.js';
+import { operations } from './operations.js';
+import { SeededNames } from './seed.js';
+import { catalogueSizes, type CatalogueSizes } from './sizes.js';
+import { measureWork } from './work.js';
+
+/** How long something took, each time. */
+export interface Timings {
+  readonly name: string;
+  readonly ms: readonly number[];
+}
+
+export interface DatabaseResults {
+  /** `SQLite`, or MariaDB with its version. */
+  readonly database: string;
+  readonly seedSeconds: number;
+  readonly databaseMib: number;
+  readonly startSeconds: number;
+  /** Resident, of the hub: after its start, and at its highest when every request had been made. */
+  readonly memoryMib: { readonly started: number; readonly peak: number };
+  /** Through the API. */
+  readonly requests: readonly Timings[];
+  /** What the hub asks of the catalogue on its own account. */
+  readonly work: readonly Timings[];
+}
+
+export interface CatalogueResults {
+  readonly sizes: CatalogueSizes;
+  readonly databases: readonly DatabaseResults[];
+}
+
+/** Requests of each kind that are not counted. */
+const WARM_UP = 3;
+const REPOSITORIES = 4;
+
+/** How fast a large catalogue answers, on each database that can be started here. */
+export async function measureCatalogue(
+  { directory, quick }: { readonly directory: string; readonly quick: boolean },
+  say: (text: string) => void,
+): Promise<CatalogueResults> {
+  const sizes = catalogueSizes(quick);
+  mkdirSync(directory, { recursive: true });
+  const databases: DatabaseResults[] = [];
+  for (const openGround of openGrounds()) {
+    // Short, because the hub's sockets lie below it.
+    const folder = mkdtempSync(join(directory, 'sdb-'));
+    await using owned = new OwnedStack(silentLogger);
+    // The database server may run as somebody else.
+    chmodSync(folder, 0o755);
+    owned.defer('directory', async () => rmSync(folder, { recursive: true, force: true }));
+    const ground = owned.use('database', await openGround(folder));
+    databases.push(await measureOn(ground, folder, sizes, say));
+  }
+  return { sizes, databases };
+}
+
+async function measureOn(
+  ground: Ground,
+  folder: string,
+  sizes: CatalogueSizes,
+  say: (text: string) => void,
+): Promise<DatabaseResults> {
+  const home = await hubHome(folder, ground.url);
+  const token = await makeToken(home);
+  const names = new SeededNames(sizes, await addRepositories(home, token), new Date());
+  say(`${ground.name}: writing ${sizes.vms} VMs and ${sizes.vms * sizes.pointsPerVm} restore points`);
+  const begun = performance.now();
+  await ground.seed(names);
+  const seedSeconds = (performance.now() - begun) / 1000;
+  const databaseMib = ground.sizeMib();
+  say(`${ground.name}: ${databaseMib} MiB in ${seedSeconds.toFixed(0)} s`);
+  const measured = await measureHub(home, token, names);
+  const work = await measureWork({ directory: join(folder, 'data'), database: ground.url }, names);
+  return { database: ground.name, seedSeconds, databaseMib, ...measured, work };
+}
+
+async function addRepositories(home: HubHome, token: string): Promise<string[]> {
+  await using hub = await MeasuredHub.start(home, token);
+  const ids: string[] = [];
+  for (let number = 1; number <= REPOSITORIES; number++) {
+    const path = join(home.directory, `repository-${number}`);
+    mkdirSync(path);
+    ids.push(await hub.addRepository(`bench ${number}`, path));
+  }
+  return ids;
+}
+
+async function measureHub(home: HubHome, token: string, names: SeededNames) {
+  await using hub = await MeasuredHub.start(home, token);
+  const started = hub.memoryMib().now;
+  const random = randomNumbers();
+  const requests: Timings[] = [];
+  for (const { name, path } of operations(names)) {
+    for (let index = 0; index < WARM_UP; index++) await hub.get(path(random));
+    const ms: number[] = [];
+    for (let index = 0; index < names.sizes.requests; index++) ms.push((await hub.get(path(random))).ms);
+    requests.push({ name, ms });
+  }
+  return {
+    startSeconds: hub.startSeconds,
+    memoryMib: { started, peak: hub.memoryMib().peak },
+    requests,
+  };
+}
+
+/** The same in every run: https://en.wikipedia.org/wiki/Linear_congruential_generator */
+export function randomNumbers(): (below: number) => number {
+  let state = 20_261_121;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
