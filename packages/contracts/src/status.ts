@@ -1,5 +1,6 @@
 import { Metadata, status, type ServiceError, type StatusObject } from '@grpc/grpc-js';
-import { isErrorCode, SendenseError, toSendenseError, type ErrorKind } from '@sendense/core';
+import { SendenseError, toSendenseError, type ErrorKind } from '@sendense/core';
+import { fromErrorDetail, toErrorDetail } from './error-detail.js';
 import { ErrorDetail } from './gen/sendense/common/v1/error.js';
 
 /** The binary trailer that carries a {@link ErrorDetail}. */
@@ -21,22 +22,6 @@ const STATUS_OF_KIND: Record<ErrorKind, status> = {
   unimplemented: status.UNIMPLEMENTED,
   internal: status.INTERNAL,
 };
-
-export function toErrorDetail(error: SendenseError): ErrorDetail {
-  return {
-    code: error.code,
-    message: error.message,
-    context: { ...error.context },
-    retryable: error.retryable,
-  };
-}
-
-/** A code that this build does not know (the other appliance is newer) becomes `internal`, its own text kept. */
-export function fromErrorDetail(detail: ErrorDetail): SendenseError {
-  const { code, message, context, retryable } = detail;
-  if (!isErrorCode(code)) return new SendenseError('internal', `${code}: ${message}`, { context, retryable });
-  return new SendenseError(code, message, { context, retryable });
-}
 
 /** What a server answers for any thrown thing: the status of its kind, its message, and the detail as a trailer. */
 export function toStatus(

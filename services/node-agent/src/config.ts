@@ -117,6 +117,11 @@ export function nodeSocketPath(runtimeDirectory: string): string {
   return join(runtimeDirectory, 'node.sock');
 }
 
+/** Where the backup clients keep the compiled form of their code from one job to the next. */
+export function compiledCodeDirectory(runtimeDirectory: string): string {
+  return join(runtimeDirectory, 'compiled');
+}
+
 /** Where a job's block hashes are written, one `disk-<key>.hashes` per disk. */
 export function jobDirectory(dataDirectory: string, jobId: string): string {
   return join(dataDirectory, 'jobs', jobId);

@@ -1,7 +1,7 @@
 import { SendenseError } from '@sendense/core';
 import { NbdClient } from '@sendense/nbd';
 import { OwnedStack, type Logger } from '@sendense/runtime';
-import { openLane, type Lane } from '@sendense/tunnel';
+import { openLane, type Lane } from '@sendense/tunnel/lane';
 import type { Delivery, JobSpec, TargetSpec } from './spec.js';
 
 /** The way to the targets, shared by the disks of a job. */

@@ -1,4 +1,4 @@
-import { SendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError } from '@sendense/core';
 import { createLogger } from '@sendense/runtime';
 import { runJob, type JobPorts } from './job.js';
 import type { AgentMessage, ClientMessage } from './spec.js';
@@ -9,13 +9,24 @@ const LINGER_MS = 2000;
 
 /**
  * One job for sendense-node, which sends the spec over IPC and reads the events there. Its end, seen as the end of the
- * IPC channel, stops the job.
- *
- * @throws `invalid_argument` when nobody is at the other end
+ * IPC channel, stops the job. A failure that no event could tell is a line on stderr, and exit code 1.
  */
 export async function runForAgent(): Promise<void> {
+  try {
+    await runOneJob();
+  } catch (thrown) {
+    const error = toSendenseError(thrown);
+    process.stderr.write(`${error.message} [${error.code}]\n`);
+    process.exitCode = 1;
+  }
+}
+
+async function runOneJob(): Promise<void> {
   if (!process.connected)
-    throw new SendenseError('invalid_argument', 'only sendense-node starts this: by hand, use "backup"');
+    throw new SendenseError(
+      'invalid_argument',
+      'only sendense-node starts this: by hand, use sendense-backup-client',
+    );
   using stop = stopOnSignals();
   const started = Promise.withResolvers<AgentMessage & { type: 'start' }>();
   process.on('message', (message: AgentMessage) => {

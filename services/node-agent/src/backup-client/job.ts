@@ -1,4 +1,5 @@
-import { toErrorDetail, type JobFinished } from '@sendense/contracts';
+import type { JobFinished } from '@sendense/contracts';
+import { toErrorDetail } from '@sendense/contracts/error-detail';
 import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
 import { OwnedStack, type Logger } from '@sendense/runtime';
 import { connectVSphere } from '@sendense/vsphere';

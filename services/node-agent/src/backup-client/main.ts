@@ -6,7 +6,6 @@ import { addVmwareOptions } from '../commands/vmware-options.js';
 import { vddkSettings } from '../config.js';
 import { backUpByHand, type ByHandOptions } from './by-hand.js';
 import { BACKUP_EXAMPLES } from './examples.js';
-import { runForAgent } from './for-agent.js';
 import * as parse from './parse-options.js';
 
 const program = new Command('sendense-backup-client')
@@ -33,10 +32,5 @@ addVmwareOptions(program.command('backup').description('back up one VM by hand, 
   .option('--verbose', 'the log on standard error')
   .addHelpText('after', BACKUP_EXAMPLES)
   .action((options: ByHandOptions) => backUpByHand(options, process.env));
-
-program
-  .command('job', { hidden: true })
-  .description('one job of sendense-node, which starts this')
-  .action(runForAgent);
 
 await runProgram(program);

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { toSendenseError, type SendenseError } from '@sendense/core';
 import { ChildProcess, KEEP_FREED_MEMORY, type Logger, type LogLevel } from '@sendense/runtime';
+import { compiledCodeDirectory } from '../config.js';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';
 import type { JobEventBody } from './event-log.js';
 import { endLeftovers } from './leftovers.js';
@@ -24,9 +25,10 @@ const MEMORY = {
   MALLOC_TRIM_THRESHOLD_: String(4 << 20),
   MALLOC_ARENA_MAX: '2',
 };
-const ENTRY = fileURLToPath(new URL('../backup-client/main.js', import.meta.url));
+const ENTRY = fileURLToPath(new URL('../backup-client/agent-entry.js', import.meta.url));
 
 export interface ClientOptions {
+  readonly runtimeDirectory: string;
   readonly logLevel: LogLevel;
   readonly clientEnvironment?: Readonly<Record<string, string>>;
   readonly log: Logger;
@@ -93,9 +95,9 @@ export async function runBackupClient(
 
 async function spawnClient(
   { jobId, owner }: JobSpec,
-  { log, clientEnvironment }: ClientOptions,
+  { log, runtimeDirectory, clientEnvironment }: ClientOptions,
 ): Promise<ChildProcess> {
-  const args = [...NODE_OPTIONS, ENTRY, 'job'];
+  const args = [...NODE_OPTIONS, ENTRY, compiledCodeDirectory(runtimeDirectory)];
   return ChildProcess.spawn(process.execPath, args, {
     name: `backup client of ${jobId}`,
     owner,
