@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes a self-contained program tree from this checkout: tools/assemble.sh [--built] hub|node|lab DIR
+# Makes a self-contained program tree from this checkout: tools/assemble.sh [--built] hub|node|lab|demo DIR
 #   DIR/bin   what to call          DIR/node  the pinned Node
 #   DIR/lib   the compiled programs with what they need at run time, native add-ons included
 # Nothing in it refers to this machine, and nothing in it is written at run time. --built: the checkout is built already.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage() {
-  echo "usage: tools/assemble.sh [--built] hub|node|lab DIR" >&2
+  echo "usage: tools/assemble.sh [--built] hub|node|lab|demo DIR" >&2
   exit 2
 }
 
@@ -24,6 +24,11 @@ case $1 in
       sendense-backup-client=@sendense/node-agent/dist/src/backup-client/main.js sendense=@sendense/cli/dist/src/main.js)
     ;;
   lab) programs=(sendense-lab=@sendense/lab/dist/src/main.js) ;;
+  # The lab, and the demonstration for a hub and a node that run elsewhere.
+  demo)
+    programs=(sendense-lab=@sendense/lab/dist/src/main.js sendense=@sendense/cli/dist/src/main.js
+      sendense-demo=@sendense/demo/dist/src/containers-main.js)
+    ;;
   *) usage ;;
 esac
 DIR=$(realpath -m "$2")
@@ -57,7 +62,7 @@ TXT
 done
 node tools/assemble/modules.mjs "$DIR/lib/node_modules" "${packages[@]}"
 # The stand-in for VMware's library, for a node that reads from this lab.
-if [ "$1" = lab ]; then ln -s lib/node_modules/@sendense/lab/native/build/vddk "$DIR/vddk"; fi
+if [ "$1" = lab ] || [ "$1" = demo ]; then ln -s lib/node_modules/@sendense/lab/native/build/vddk "$DIR/vddk"; fi
 find "$DIR/lib" -type f \( -name '*.node' -o -name '*.so.*' \) -exec strip --strip-unneeded {} +
 chmod -R u=rwX,go=rX "$DIR"
 

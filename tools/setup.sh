@@ -88,28 +88,39 @@ install_node() {
 }
 setup_node() { stamped node "$NODE_VERSION $PNPM_VERSION" install_node; }
 
-# nbdkit's VDDK plugin is in Debian 13's contrib only; it also loads in Debian 12's nbdkit, by path.
-# It is taken from the mirror this machine already uses, without touching the machine's own sources.
-install_vddk_plugin() {
-  local mirror work
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v -e security | grep -m1 '/debian/\?$') || {
+# download_from_trixie COMPONENT PACKAGE DIR: unpacks a package of Debian 13 into DIR. It is taken from the mirror this
+# machine already uses, without touching the machine's own sources.
+download_from_trixie() {
+  local component=$1 package=$2 directory=$3 mirror work
+  mirror=$(debian_mirror) || {
     apt_update_once
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v -e security | grep -m1 '/debian/\?$')
-  } || fail "no Debian mirror found in apt's sources; it is needed for the package nbdkit-plugin-vddk (contrib of Debian 13)"
-  say "fetching nbdkit's VDDK plugin"
+    mirror=$(debian_mirror)
+  } || fail "no Debian mirror found in apt's sources; it is needed for the package $package ($component of Debian 13)"
   work=$(mktemp -d)
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/sources"
-  printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
-    "$mirror" >"$work/sources/trixie.sources"
+  printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: %s\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$mirror" "$component" >"$work/sources/trixie.sources"
   local options=(-o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/sources"
     -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)"
     -o "Dir::State::Status=/var/lib/dpkg/status")
-  apt-get "${options[@]}" update -qq
-  (cd "$work" && apt-get "${options[@]}" download -qq nbdkit-plugin-vddk)
-  dpkg-deb -x "$work"/nbdkit-plugin-vddk_*.deb "$work/root"
+  apt-get "${options[@]}" update -qq &&
+    (cd "$work" && apt-get "${options[@]}" download -qq "$package") &&
+    dpkg-deb -x "$work/${package}"_*.deb "$directory"
+  local status=$?
+  rm -rf "$work"
+  return $status
+}
+debian_mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v -e security | grep -m1 '/debian/\?$'; }
+
+# nbdkit's VDDK plugin is in Debian 13's contrib only; it also loads in Debian 12's nbdkit, by path.
+install_vddk_plugin() {
+  local work
+  say "fetching nbdkit's VDDK plugin"
+  work=$(mktemp -d)
+  download_from_trixie contrib nbdkit-plugin-vddk "$work"
   rm -rf "$TOOLS/vddk-plugin"
   mkdir -p "$TOOLS/vddk-plugin"
-  find "$work/root" -name nbdkit-vddk-plugin.so -exec cp {} "$TOOLS/vddk-plugin/" \;
+  find "$work" -name nbdkit-vddk-plugin.so -exec cp {} "$TOOLS/vddk-plugin/" \;
   rm -rf "$work"
   [ -s "$TOOLS/vddk-plugin/nbdkit-vddk-plugin.so" ]
 }
@@ -117,8 +128,8 @@ setup_vddk_plugin() { stamped vddk-plugin trixie install_vddk_plugin; }
 
 install_dependencies() {
   say "installing dependencies"
-  # Install scripts run only for the packages that pnpm-workspace.yaml allows.
-  pnpm install --frozen-lockfile --reporter=append-only >"$TOOLS/pnpm.log" 2>&1 || {
+  # Install scripts run only for the packages that pnpm-workspace.yaml allows. No add-on carries the name of this folder.
+  CXXFLAGS="${CXXFLAGS:-} -ffile-prefix-map=$TOOLS=." pnpm install --frozen-lockfile --reporter=append-only >"$TOOLS/pnpm.log" 2>&1 || {
     tail -40 "$TOOLS/pnpm.log" >&2
     return 1
   }

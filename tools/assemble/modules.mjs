@@ -12,7 +12,7 @@ if (!target || wanted.length === 0) throw new Error('usage: node modules.mjs DIR
 
 /** Our packages by name. @type {Map<string, string>} */
 const ours = new Map();
-for (const top of ['packages', 'services']) {
+for (const top of ['packages', 'services', 'deploy']) {
   for (const folder of readdirSync(join(root, top))) {
     const path = join(root, top, folder);
     if (existsSync(join(path, 'package.json'))) ours.set(manifestOf(path).name, path);
