@@ -35,6 +35,12 @@ export interface AuditEventRecord {
   readonly detail: AuditDetail;
 }
 
+/** Of a word of ours, so that it can be in an index beside a longer text. */
+const MAX_ACTION_LENGTH = 191;
+const DAY_MS = 86_400_000;
+/** Of INTEGER in MariaDB. */
+const MAX_ID = 2 ** 31 - 1;
+
 /** Only ever appended to. */
 export class Audit {
   constructor(private readonly database: Database) {}
@@ -42,7 +48,7 @@ export class Audit {
   async append(event: AuditEvent): Promise<AuditEventRecord> {
     const data = {
       at: this.database.now(),
-      action: storableText(event.action),
+      action: storableText(event.action, MAX_ACTION_LENGTH),
       actor: storableText(event.actor),
       outcome: event.outcome,
       subjectType: event.subjectType ?? null,
@@ -69,6 +75,7 @@ export class Audit {
     const beforeId = before && Number(before.id);
     if (beforeId !== undefined && !Number.isSafeInteger(beforeId))
       throw new SendenseError('invalid_argument', 'the cursor is not one that this listing gave out');
+    const sinceId = o.since === undefined ? undefined : await this.#firstId(o.since);
     const rows = await this.database.run((client) =>
       client.auditEvent.findMany({
         where: {
@@ -77,13 +84,34 @@ export class Audit {
           ...(o.subjectType === undefined ? {} : { subjectType: o.subjectType }),
           ...(o.subjectId === undefined ? {} : { subjectId: o.subjectId }),
           ...(o.since === undefined ? {} : { at: { gte: o.since } }),
-          ...(beforeId === undefined ? {} : { id: { lt: beforeId } }),
+          id: {
+            ...(beforeId === undefined ? {} : { lt: beforeId }),
+            ...(sinceId === undefined ? {} : { gte: sinceId }),
+          },
         },
         orderBy: { id: 'desc' },
         take: limit + 1,
       }),
     );
     return toPage(rows, limit, (row) => ({ at: row.at, id: String(row.id) }), toRecord);
+  }
+
+  /**
+   * A number that no event since this time is below, so that older ones need not be looked at. The first by its time is not
+   * always the first that was written: a clock that was set back, by up to a day, is reckoned with.
+   */
+  async #firstId(since: Date): Promise<number> {
+    const first = await this.database.run((client) =>
+      client.auditEvent.findFirst({ where: { at: { gte: since } }, orderBy: [{ at: 'asc' }, { id: 'asc' }] }),
+    );
+    if (!first) return MAX_ID;
+    const { _min } = await this.database.run((client) =>
+      client.auditEvent.aggregate({
+        where: { at: { gte: since, lt: new Date(first.at.getTime() + DAY_MS) } },
+        _min: { id: true },
+      }),
+    );
+    return _min.id ?? first.id;
   }
 }
 

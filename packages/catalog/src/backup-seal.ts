@@ -4,6 +4,7 @@ import type { BackupRow } from './backup-rows.js';
 import { toBigInt } from './columns.js';
 import type { Transaction } from './database.js';
 import { toPointRecord, withPointDisks, type RestorePointRecord } from './restore-point-records.js';
+import { count, pointsIn } from './tallies.js';
 
 /** See {@link Backups.seal}: everything in the caller's transaction. */
 export async function sealBackup(
@@ -51,6 +52,8 @@ export async function sealBackup(
     where: { id: row.id },
     data: { state: 'completed', endedAt: sealedAt, activeContextId: null },
   });
+  await count(transaction, 'backups/completed', 1);
+  await count(transaction, pointsIn(row.repositoryId), 1);
   return toPointRecord(point);
 }
 

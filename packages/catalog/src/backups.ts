@@ -26,6 +26,7 @@ import type { Database, Transaction } from './database.js';
 import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
+import { count, counts } from './tallies.js';
 
 /** Tables `backup_jobs` and `backup_disks`. */
 export class Backups {
@@ -78,6 +79,7 @@ export class Backups {
           where: { backupId: id, status: { notIn: ['completed', 'failed', 'skipped'] } },
           data: { status: 'failed', error: errorToJson(error) },
         });
+        await count(transaction, `backups/${change.state}`, 1);
       }
       return toBackupRecord(await transaction.backupJob.update({ where: { id }, data, include: withDisks }));
     });
@@ -259,11 +261,16 @@ export class Backups {
 
   /** For metrics. */
   async countByState(): Promise<Record<BackupState, number>> {
-    const groups = await this.database.run((client) =>
-      client.backupJob.groupBy({ by: ['state'], _count: { _all: true } }),
+    const ended = await this.database.run((client) => counts(client, 'backups/'));
+    const active = await this.database.run((client) =>
+      client.backupJob.groupBy({
+        by: ['state'],
+        where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
+        _count: { _all: true },
+      }),
     );
-    const counts = new Map(groups.map((group) => [group.state, group._count._all]));
-    return Object.fromEntries(ALL_BACKUP_STATES.map((state) => [state, counts.get(state) ?? 0])) as Record<
+    const all = new Map([...ended, ...active.map(({ state, _count }) => [state, _count._all] as const)]);
+    return Object.fromEntries(ALL_BACKUP_STATES.map((state) => [state, all.get(state) ?? 0])) as Record<
       BackupState,
       number
     >;

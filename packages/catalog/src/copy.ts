@@ -43,6 +43,7 @@ export const COPIED = [
   ['chainLock', 'id'],
   ['task', 'id'],
   ['retentionPolicy', 'id'],
+  ['tally', 'name'],
 ] as const;
 type TableName = (typeof COPIED)[number][0];
 

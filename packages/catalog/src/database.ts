@@ -21,6 +21,8 @@ export interface OpenedDatabase {
   /** Name of the newest migration that is applied. */
   readonly schemaVersion: string;
   readonly now: () => Date;
+  /** Before anything is asked: waits, or throws, while this process may not. */
+  readonly mayUse?: (() => Promise<void>) | undefined;
 }
 
 const ATTEMPTS = 5;
@@ -100,7 +102,8 @@ export class Database implements AsyncDisposable {
       return Promise.reject(
         new SendenseError('shutting_down', 'the catalogue is closed', { retryable: true }),
       );
-    const result = this.#last.then(work).catch((error: unknown) => {
+    const allowed = this.#last.then(() => this.opened.mayUse?.());
+    const result = allowed.then(work).catch((error: unknown) => {
       throw databaseError(error, this.opened.name);
     });
     this.#last = result.catch(() => {});

@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { PrismaMariaDb } from '@prisma/adapter-mariadb';
 import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils';
 import { SendenseError } from '@sendense/core';
@@ -8,6 +10,9 @@ import { PrismaClient } from './gen/mariadb/client.js';
 import type { PrismaClient as CommonClient } from './gen/sqlite/client.js';
 import { migrateMariaDb } from './mariadb-migrate.js';
 import type { MariaDbTarget } from './mariadb-target.js';
+import { insistOnCertificates } from './strict-tls.js';
+
+insistOnCertificates();
 
 /** How long a server may be away (a restart) before what needs it fails, milliseconds. */
 const ACQUIRE_TIMEOUT_MS = 15_000;
@@ -18,8 +23,11 @@ const LOCK_WAIT_S = 10;
  * Opens the database, which must exist, and brings its schema up to date.
  * @throws `catalog_unreachable`, `permission_denied`, `invalid_config`, `catalog_schema_newer`, `catalog_damaged`, `timeout`
  */
-export async function openMariaDb(target: MariaDbTarget, options: DatabaseOptions): Promise<Database> {
-  const { log, now } = options;
+export async function openMariaDb(
+  target: MariaDbTarget,
+  options: DatabaseOptions & { readonly mayUse?: (() => Promise<void>) | undefined },
+): Promise<Database> {
+  const { log, now, mayUse } = options;
   const name = target.label;
   try {
     const schemaVersion = await prepare(target, options);
@@ -32,7 +40,7 @@ export async function openMariaDb(target: MariaDbTarget, options: DatabaseOption
     });
     const client = new PrismaClient({ adapter }) as unknown as CommonClient;
     log.info({ database: name }, 'catalogue on MariaDB');
-    return new Database({ client, name, schemaVersion, now });
+    return new Database({ client, name, schemaVersion, now, mayUse });
   } catch (error) {
     throw databaseError(error, name);
   }
@@ -41,9 +49,11 @@ export async function openMariaDb(target: MariaDbTarget, options: DatabaseOption
 /** A connection that speaks as the catalogue's do, for what is not a query of Prisma. */
 export async function connectMariaDb(
   target: MariaDbTarget,
-  more: ConnectionConfig = {},
+  more: Pick<ConnectionConfig, 'multipleStatements' | 'sessionVariables'> = {},
 ): Promise<Connection> {
-  const connection = await createConnection({ ...connectionConfig(target), ...more });
+  const own = connectionConfig(target);
+  const sessionVariables = { ...own.sessionVariables, ...more.sessionVariables };
+  const connection = await createConnection({ ...own, ...more, sessionVariables });
   // Without a listener a connection that breaks while nothing is asked ends the process.
   connection.on('error', () => {});
   return connection;
@@ -76,7 +86,9 @@ function connectionConfig(target: MariaDbTarget): ConnectionConfig {
   return {
     ...(socket === undefined ? { host, port } : { socketPath: socket }),
     ...{ user, database, password: target.password() },
-    ...(tls && { ssl: { rejectUnauthorized: tls.verify, ...(tls.ca === undefined ? {} : { ca: tls.ca }) } }),
+    ...(tls && { ssl: tlsOptions(tls, host) }),
+    // To whom it may be redirected was not configured. (The driver's types do not know the setting.)
+    ...{ permitRedirect: false },
     connectTimeout: ACQUIRE_TIMEOUT_MS,
     collation: 'UTF8MB4_BIN',
     // Whatever the server's administrator prefers: times are UTC, and what does not fit is an error, never cut.
@@ -88,6 +100,18 @@ function connectionConfig(target: MariaDbTarget): ConnectionConfig {
     },
     // Parameters of statements hold hashes of tokens and sealed passwords.
     logParam: false,
+  };
+}
+
+/** See also strict-tls.ts: the driver alone would not insist on the certificate. */
+function tlsOptions({ verify, ca }: NonNullable<MariaDbTarget['tls']>, host: string) {
+  if (!verify) return { rejectUnauthorized: false };
+  return {
+    rejectUnauthorized: true,
+    ...(ca === undefined ? {} : { ca }),
+    // The name that was configured, whatever the driver knows of its socket. An address is no name to ask for (RFC 6066).
+    checkServerIdentity: (_: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
   };
 }
 

@@ -6,6 +6,7 @@ import { isUniqueViolation } from './database-errors.js';
 import type { Database } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
 import { freeId } from './record-ids.js';
+import { counts, pointsIn } from './tallies.js';
 import { MAX_PATH_LENGTH, requireText } from './text-limits.js';
 
 const REPOSITORY_TYPES = ['local'] as const;
@@ -22,8 +23,6 @@ export interface RepositoryRecord {
   /** Restore points that lie in it. */
   readonly backupCount: number;
 }
-
-const withCount = { _count: { select: { restorePoints: true } } } satisfies Prisma.RepositoryInclude;
 
 export class Repositories {
   constructor(private readonly database: Database) {}
@@ -54,7 +53,7 @@ export class Repositories {
         const id = o.id ?? (await freeId(wanted, isTaken));
         if (o.id !== undefined && (await isTaken(id))) throw idTaken(id);
         const data = { id, name, type: o.type, path, createdAt };
-        return toRecord(await transaction.repository.create({ data, include: withCount }));
+        return toRecord(await transaction.repository.create({ data }), 0);
       });
     } catch (error) {
       for (const column of ['name', 'path'] as const) {
@@ -71,17 +70,20 @@ export class Repositories {
 
   /** In the order in which they were made. */
   async list(): Promise<RepositoryRecord[]> {
+    const points = await this.database.run((client) => counts(client, pointsIn('')));
     const rows = await this.database.run((client) =>
-      client.repository.findMany({ include: withCount, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] }),
+      client.repository.findMany({ orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] }),
     );
-    return rows.map(toRecord);
+    return rows.map((row) => toRecord(row, points.get(row.id)));
   }
 
   async find(id: string): Promise<RepositoryRecord | undefined> {
-    const row = await this.database.run((client) =>
-      client.repository.findUnique({ where: { id }, include: withCount }),
+    const row = await this.database.run((client) => client.repository.findUnique({ where: { id } }));
+    if (!row) return undefined;
+    const points = await this.database.run((client) =>
+      client.tally.findUnique({ where: { name: pointsIn(id) } }),
     );
-    return row ? toRecord(row) : undefined;
+    return toRecord(row, points?.value);
   }
 
   /** @throws `repository_not_found` */
@@ -94,12 +96,12 @@ export class Repositories {
   /** Forgets it; its files stay. @throws `repository_not_found`, `repository_in_use` while restore points or running backups need it */
   async remove(id: string): Promise<void> {
     await this.database.transaction(async (transaction) => {
-      const row = await transaction.repository.findUnique({ where: { id }, include: withCount });
+      const row = await transaction.repository.findUnique({ where: { id } });
       if (!row) throw repositoryNotFound(id);
       const running = await transaction.backupJob.count({
         where: { repositoryId: id, state: { in: [...ACTIVE_BACKUP_STATES] } },
       });
-      const points = row._count.restorePoints;
+      const points = await transaction.restorePoint.count({ where: { repositoryId: id } });
       if (points > 0 || running > 0) {
         throw new SendenseError(
           'repository_in_use',
@@ -108,6 +110,7 @@ export class Repositories {
         );
       }
       await transaction.repository.delete({ where: { id } });
+      await transaction.tally.deleteMany({ where: { name: pointsIn(id) } });
     });
   }
 }
@@ -126,7 +129,7 @@ export function repositoryNotFound(id: string): SendenseError {
   );
 }
 
-function toRecord(row: Prisma.RepositoryGetPayload<{ include: typeof withCount }>): RepositoryRecord {
+function toRecord(row: Prisma.RepositoryGetPayload<object>, points: number | undefined): RepositoryRecord {
   const { id, name, path, createdAt } = row;
   return {
     id,
@@ -134,6 +137,6 @@ function toRecord(row: Prisma.RepositoryGetPayload<{ include: typeof withCount }
     type: oneOf(REPOSITORY_TYPES, row.type, 'repository type'),
     path,
     createdAt,
-    backupCount: row._count.restorePoints,
+    backupCount: points ?? 0,
   };
 }

@@ -4,6 +4,7 @@ import { toBigInt } from './columns.js';
 import type { Transaction } from './database.js';
 import { repositoryNotFound } from './repositories.js';
 import { toPointRecord, withPointDisks, type RestorePointRecord } from './restore-point-records.js';
+import { count, pointsIn } from './tallies.js';
 import { MAX_NAME_LENGTH, requireText, storableText } from './text-limits.js';
 
 /** A disk of a restore point as its manifest describes it. */
@@ -95,6 +96,7 @@ export async function importPoint(
     },
     include: withPointDisks,
   });
+  await count(transaction, pointsIn(o.repositoryId), 1);
   return { point: toPointRecord(row), added: true, contextAdded };
 }
 

@@ -9,6 +9,7 @@ import {
   withPointDisks,
   type RestorePointRecord,
 } from './restore-point-records.js';
+import { count, pointsIn } from './tallies.js';
 
 /** A disk of a child that has taken over the data of a removed point. */
 export interface MergedDisk {
@@ -76,6 +77,7 @@ export async function concludeRemoval(
       const left = await transaction.restorePointDisk.findFirst({ where: { parentPointId: id } });
       if (left) throw stillNeeded(id, left.restorePointId);
       await transaction.restorePoint.delete({ where: { id } });
+      await count(transaction, pointsIn(row.repositoryId), -1);
     });
   } catch (error) {
     // A mount of it, or a new parent that is not in the catalogue.

@@ -1,9 +1,10 @@
 import { printable, SendenseError, timestampName } from '@sendense/core';
 import { oneOf, toBigInt } from './columns.js';
-import type { Database } from './database.js';
+import type { Database, Transaction } from './database.js';
 import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
+import { count, counts } from './tallies.js';
 import {
   TASK_KINDS,
   TASK_STATES,
@@ -112,9 +113,11 @@ export class Tasks {
 
   /** Moves the task on. @throws `task_not_found`; `conflict` when that step is not possible from its present state */
   async changeState(id: string, change: TaskStateChange): Promise<TaskRecord> {
-    return this.#update(id, (row) => {
+    return this.#update(id, async (row, transaction) => {
       const from = oneOf(TASK_STATES, row.state, 'state of a task');
       if (!STEPS[from].includes(change.state)) throw impossible(row, `become ${change.state}`);
+      if (STEPS[change.state].length === 0)
+        await count(transaction, `tasks/${row.kind}/${change.state}`, 1);
       return { state: change.state, ...toColumns(row, change, this.database.now()) };
     });
   }
@@ -144,21 +147,32 @@ export class Tasks {
 
   /** For metrics: only what there is. */
   async countByKindAndState(): Promise<{ kind: TaskKind; state: TaskState; count: number }[]> {
-    const groups = await this.database.run((client) =>
-      client.task.groupBy({ by: ['kind', 'state'], _count: { _all: true } }),
+    const ended = await this.database.run((client) => counts(client, 'tasks/'));
+    const unfinished = await this.database.run((client) =>
+      client.task.groupBy({
+        by: ['kind', 'state'],
+        where: { state: { in: [...UNFINISHED_TASK_STATES] } },
+        _count: { _all: true },
+      }),
     );
-    return groups.map(({ kind, state, _count }) => ({
-      kind: oneOf(TASK_KINDS, kind, 'kind of a task'),
-      state: oneOf(TASK_STATES, state, 'state of a task'),
-      count: _count._all,
+    return [
+      ...[...ended].map(([name, count]) => ({ kind: name.split('/')[0], state: name.split('/')[1], count })),
+      ...unfinished.map(({ kind, state, _count }) => ({ kind, state, count: _count._all })),
+    ].map(({ kind, state, count }) => ({
+      kind: oneOf(TASK_KINDS, kind ?? '', 'kind of a task'),
+      state: oneOf(TASK_STATES, state ?? '', 'state of a task'),
+      count,
     }));
   }
 
-  async #update(id: string, change: (row: TaskRow) => Partial<TaskRow>): Promise<TaskRecord> {
+  async #update(
+    id: string,
+    change: (row: TaskRow, transaction: Transaction) => Partial<TaskRow> | Promise<Partial<TaskRow>>,
+  ): Promise<TaskRecord> {
     return this.database.transaction(async (transaction) => {
       const row = await transaction.task.findUnique({ where: { id } });
       if (!row) throw taskNotFound(id);
-      return toTaskRecord(await transaction.task.update({ where: { id }, data: change(row) }));
+      return toTaskRecord(await transaction.task.update({ where: { id }, data: await change(row, transaction) }));
     });
   }
 }

@@ -146,15 +146,17 @@ export class Vcenters {
     await this.database.transaction(async (transaction) => {
       const row = await transaction.vmwareCredential.findUnique({
         where: { id },
-        include: { contexts: true },
       });
       if (!row) throw vcenterNotFound(id);
-      const running = await transaction.backupJob.findFirst({
-        where: {
-          contextId: { in: row.contexts.map((context) => context.contextId) },
-          state: { in: [...ACTIVE_BACKUP_STATES] },
-        },
+      const active = await transaction.backupJob.findMany({
+        where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
+        select: { id: true, contextId: true },
       });
+      const needing = await transaction.vmContext.findFirst({
+        where: { vcenterId: id, contextId: { in: active.map(({ contextId }) => contextId) } },
+        select: { contextId: true },
+      });
+      const running = active.find(({ contextId }) => contextId === needing?.contextId);
       if (running) {
         throw new SendenseError(
           'conflict',

@@ -53,6 +53,7 @@ export const ERROR_KINDS = {
   credentials_missing: 'failed_precondition',
   credentials_unreadable: 'failed_precondition',
   data_directory_in_use: 'failed_precondition',
+  catalog_in_use: 'failed_precondition',
   backup_already_running: 'failed_precondition',
   hub_restarted: 'aborted',
   vm_not_protected: 'not_found',

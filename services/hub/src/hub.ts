@@ -1,4 +1,5 @@
 import { openCatalog, type Catalog } from '@sendense/catalog';
+import type { SendenseError } from '@sendense/core';
 import {
   buildInfo,
   createLogger,
@@ -32,6 +33,8 @@ export interface Hub extends AsyncDisposable {
   /** Where the API listens now. */
   readonly apiAddress: Listen;
   readonly tunnelAddress: Listen;
+  /** Settles when another hub has taken the catalogue over: this one has to end. */
+  readonly takenOver: Promise<SendenseError>;
   /** For the tests of its parts. */
   readonly context: HubContext;
 }
@@ -48,7 +51,7 @@ export interface HubParts {
 /**
  * Starts a hub. When one step fails, the ones before it are undone, so that nothing of it is left.
  *
- * @throws `data_directory_in_use`, `port_in_use` (both name the process), `catalog_schema_newer`, `permission_denied`, …
+ * @throws `data_directory_in_use`, `catalog_in_use`, `port_in_use` (they name who), `catalog_schema_newer`, `permission_denied`, …
  */
 export async function createHub(
   config: HubConfig,
@@ -64,7 +67,7 @@ export async function createHub(
   );
   const catalog = acquired.use(
     'catalogue',
-    await openCatalog({ directory: dataDirectory, database: config.database, log }),
+    await openCatalog({ directory: dataDirectory, database: config.database, asHub: true, log }),
   );
   const hostKeyPem = await hostKey(dataDirectory);
 
@@ -129,6 +132,7 @@ export async function createHub(
       return listener.address;
     },
     tunnelAddress: tunnel.address,
+    takenOver: catalog.takenOver,
     context,
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };

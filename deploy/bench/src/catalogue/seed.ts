@@ -97,6 +97,7 @@ export function* seedStatements(names: SeededNames, dialect: Dialect): Generator
     const rows = `FROM ${days} d CROSS JOIN ${dialect.numbers(0, vms - 1)} v`;
     yield [...backups(names, dialect, rows), ...points(names, dialect, rows), ...history(names, dialect, rows)];
   }
+  yield tallies();
 }
 
 function inventory({ sql, repositoryIds }: SeededNames, { numbers, time }: Dialect, vms: string): string[] {
@@ -107,8 +108,8 @@ function inventory({ sql, repositoryIds }: SeededNames, { numbers, time }: Diale
   const columns = `INSERT INTO vm_disks (disk_id, context_id, disk_number, disk_key, label, backing_uuid, backing_file,
     datastore, capacity_bytes, controller_key, unit_number)`;
   return [
-    `INSERT INTO nodes (name, state, created_at, checks)
-      SELECT CONCAT('node-', i), 'enrolled', ${at}, '[]' FROM ${numbers(100, 119)} n`,
+    `INSERT INTO nodes (name, state, public_key, created_at, enrolled_at, checks)
+      SELECT CONCAT('node-', i), 'enrolled', CONCAT('ssh-ed25519 ', i), ${at}, ${at}, '[]' FROM ${numbers(100, 119)} n`,
     `INSERT INTO vmware_credentials SELECT CONCAT('vcenter-', i), CONCAT('vc', i), CONCAT('node-', i), 'vc.example', 'backup',
       'sealed', 'AB', ${at}, ${at} FROM ${numbers(100, 119)} n`,
     `INSERT INTO vm_replication_contexts (context_id, vcenter_id, moref, instance_uuid, name, power_state, host_moref,
@@ -123,6 +124,16 @@ function inventory({ sql, repositoryIds }: SeededNames, { numbers, time }: Diale
       (id) => `INSERT INTO retention_policies (repository_id, keep_last, daily, weekly, monthly, yearly, updated_at)
       VALUES ('${id}', 7, 30, 8, 12, 2, ${at})`,
     ),
+  ];
+}
+
+function tallies(): string[] {
+  const tally = (name: string, table: string, by: string) =>
+    `INSERT INTO tallies (name, value) SELECT CONCAT(${name}), COUNT(*) FROM ${table} GROUP BY ${by}`;
+  return [
+    tally(`'restore_points/', repository_id`, 'restore_points', 'repository_id'),
+    tally(`'backups/', state`, 'backup_jobs', 'state'),
+    tally(`'tasks/', kind, '/', state`, 'tasks', 'kind, state'),
   ];
 }
 

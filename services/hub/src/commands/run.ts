@@ -23,7 +23,9 @@ export async function run(env: NodeJS.ProcessEnv): Promise<number> {
   log.info({ api: hub.apiAddress, tunnel: hub.tunnelAddress }, 'the hub runs');
   await service.ready();
   const drained = askedToDrain.then(() => drain(hub, service));
-  log.info({ signal: await Promise.race([asked, drained]) }, 'the hub stops');
+  const why = await Promise.race([asked, drained, hub.takenOver]);
+  if (typeof why === 'string') log.info({ signal: why }, 'the hub stops');
+  else log.fatal({ code: why.code, error: why.message }, 'another hub has the catalogue now: this one stops');
   void nextSignal('SIGTERM', 'SIGINT').then((signal) => {
     log.warn({ signal }, 'asked again: the hub ends at once; the next start finishes what is left');
     process.exit(1);
@@ -31,7 +33,7 @@ export async function run(env: NodeJS.ProcessEnv): Promise<number> {
   await service.stopping();
   await withDeadline('stopping', STOP_TIMEOUT_MS, async () => hub[Symbol.asyncDispose]());
   log.info('the hub has stopped');
-  return 0;
+  return typeof why === 'string' ? 0 : 1;
 }
 
 async function drain(hub: Hub, service: ServiceManager): Promise<NodeJS.Signals> {
