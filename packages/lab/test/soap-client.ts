@@ -153,3 +153,9 @@ export class SoapClient {
     };
   }
 }
+
+/** A VM whose change tracking runs, logged in to. */
+export async function trackedVm(lab: Lab, sizeBytes = 64 << 20): Promise<{ client: SoapClient; vm: string }> {
+  const vm = await lab.createVm({ name: 'pgtest1', disks: [{ sizeBytes }], changeTrackingEnabled: true });
+  return { client: await SoapClient.login(lab), vm: vm.moref };
+}

@@ -6,5 +6,6 @@ export * from './keep-freed-memory.js';
 export * from './log.js';
 export * from './ownership.js';
 export * from './process-identity.js';
+export * from './run-command.js';
 export * from './service-manager.js';
 export * from './settings.js';
