@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { ChildProcess, silentLogger } from '@sendense/runtime';
 import { eventually, requires } from '@sendense/runtime/testing';
+import { filesBelow, PlantedSecrets, ProcessListWatch } from '@sendense/runtime/testing/secrets';
 import { parseEnrolmentToken } from '@sendense/tunnel';
 import { CONSTELLATION_TOOLS, type BackupBody } from './constellation.js';
-import { filesBelow, PlantedSecrets } from './stage/planted-secrets.js';
-import { ProcessListWatch } from './stage/process-list-watch.js';
 import { TwoPrograms } from './stage/two-programs.js';
 
 const MIB = 2 ** 20;

@@ -14,8 +14,9 @@ export class ProcessListWatch implements Disposable {
   constructor(
     private readonly secrets: PlantedSecrets,
     private readonly folder: () => string | undefined,
+    everyMs = EVERY_MS,
   ) {
-    this.#timer = setInterval(() => this.look(), EVERY_MS);
+    this.#timer = setInterval(() => this.look(), everyMs);
   }
 
   look(): void {

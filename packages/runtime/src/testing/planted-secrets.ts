@@ -22,6 +22,13 @@ export class PlantedSecrets {
       this.#needles.push({ name: `${name}, in ${disguise}`, bytes: Buffer.from(text) });
   }
 
+  /** Each form as text of one line, for grep, with what it is. */
+  get patterns(): readonly { readonly name: string; readonly text: string }[] {
+    return this.#needles
+      .filter(({ bytes }) => /^[\x20-\x7e]+$/.test(bytes.toString('latin1')))
+      .map(({ name, bytes }) => ({ name, text: bytes.toString('latin1') }));
+  }
+
   /** The names of those that are in there. */
   in(content: Buffer | string): string[] {
     const bytes = typeof content === 'string' ? Buffer.from(content) : content;
