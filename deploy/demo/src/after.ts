@@ -1,5 +1,6 @@
 import { SendenseError } from '@sendense/core';
-import type { Constellation, Stage } from '@sendense/stage';
+import type { Programs } from '@sendense/stage';
+import type { Hub } from './show.js';
 
 /** What a verification found. */
 export interface VerifyFacts {
@@ -23,10 +24,10 @@ interface TaskAnswer {
 }
 
 /** Reads a restore point as a restore would, and compares every block with its hash. */
-export async function verify(stage: Stage, pair: Constellation, pointId: string): Promise<VerifyFacts> {
-  const started = await pair.cli<TaskAnswer>('restore-point', 'verify', pointId, '--no-wait');
-  await stage.show('sendense', ['task', 'follow', started.task_id], pair.cliEnvironment);
-  const { result } = await pair.cli<TaskAnswer>('task', 'show', started.task_id);
+export async function verify(programs: Programs, hub: Hub, pointId: string): Promise<VerifyFacts> {
+  const started = await hub.cli<TaskAnswer>('restore-point', 'verify', pointId, '--no-wait');
+  await programs.show('sendense', ['task', 'follow', started.task_id], hub.cliEnvironment);
+  const { result } = await hub.cli<TaskAnswer>('task', 'show', started.task_id);
   return {
     restore_point_id: pointId,
     outcome: result?.outcome ?? 'failed',
@@ -36,22 +37,22 @@ export async function verify(stage: Stage, pair: Constellation, pointId: string)
 
 /** Shows what keeping only the newest point would mean: a policy is set, looked at, and taken back. */
 export async function previewRetention(
-  stage: Stage,
-  pair: Constellation,
+  programs: Programs,
+  hub: Hub,
   vm: string,
   repositoryId: string,
 ): Promise<PreviewFacts> {
   const target = ['--vm', vm, '--repository', repositoryId];
-  await pair.cli('retention', 'set', '--vm', vm, '--keep-last', '1');
-  const exitCode = await stage.show('sendense', ['retention', 'preview', ...target], pair.cliEnvironment);
+  await hub.cli('retention', 'set', '--vm', vm, '--keep-last', '1');
+  const exitCode = await programs.show('sendense', ['retention', 'preview', ...target], hub.cliEnvironment);
   if (exitCode !== 0) throw new SendenseError('process_failed', 'retention preview failed: see above');
-  const preview = await pair.cli<{ points: readonly { restore_point_id: string; action: string }[] }>(
+  const preview = await hub.cli<{ points: readonly { restore_point_id: string; action: string }[] }>(
     'retention',
     'preview',
     ...target,
   );
-  await pair.cli('retention', 'clear', '--vm', vm);
-  const points = await pair.cli<readonly unknown[]>('restore-point', 'list', '--vm', vm);
+  await hub.cli('retention', 'clear', '--vm', vm);
+  const points = await hub.cli<readonly unknown[]>('restore-point', 'list', '--vm', vm);
   const ids = (action: string) =>
     preview.points.filter((point) => point.action === action).map((point) => point.restore_point_id);
   return { keep: ids('keep'), remove: ids('remove'), restore_points: points.length };

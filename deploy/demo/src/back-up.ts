@@ -1,5 +1,6 @@
 import { delay } from '@sendense/runtime';
-import type { Constellation, Stage } from '@sendense/stage';
+import type { Programs } from '@sendense/stage';
+import type { Hub } from './show.js';
 import { guestWrites, snapshotList } from './guest.js';
 import { proveDisk, type BackupAnswer, type DiskProof } from './proof.js';
 
@@ -24,29 +25,25 @@ export interface ProvenBackup {
 }
 
 /** Takes a backup while the guest goes on writing, and compares every disk with what the snapshot froze. */
-export async function backUp(
-  stage: Stage,
-  pair: Constellation,
-  request: BackupRequest,
-): Promise<ProvenBackup> {
+export async function backUp(programs: Programs, hub: Hub, request: BackupRequest): Promise<ProvenBackup> {
   const { vm, type, repositoryId, overwrites } = request;
-  const before = (await snapshotList(stage, vm)).history.created;
+  const before = (await snapshotList(programs, vm)).history.created;
   const startedAt = Date.now();
   const command = ['backup', 'start', vm, '--repository', repositoryId, '--type', type];
-  const started = await pair.cli<BackupAnswer>(...command);
-  const follow = stage.show('sendense', ['backup', 'follow', started.backup_id], pair.cliEnvironment);
-  const writes = await writeDuring(stage, vm, follow, overwrites);
+  const started = await hub.cli<BackupAnswer>(...command);
+  const follow = programs.show('sendense', ['backup', 'follow', started.backup_id], hub.cliEnvironment);
+  const writes = await writeDuring(programs, vm, follow, overwrites);
   const exitCode = await follow;
   const seconds = (Date.now() - startedAt) / 1000;
-  const backup = await pair.cli<BackupAnswer>('backup', 'show', started.backup_id);
+  const backup = await hub.cli<BackupAnswer>('backup', 'show', started.backup_id);
   const disks: ProvenBackup['disks'][number][] = [];
   if (exitCode === 0) {
     for (const disk of backup.disk_results) {
-      const proof = await proveDisk(stage, vm, `sendense-${backup.backup_id}`, disk);
+      const proof = await proveDisk(programs, vm, `sendense-${backup.backup_id}`, disk);
       disks.push({ ...proof, backup_type: disk.backup_type, reason: disk.reason });
     }
   }
-  const snapshots = await snapshotList(stage, vm);
+  const snapshots = await snapshotList(programs, vm);
   return {
     ...{ backup_id: backup.backup_id, state: backup.state, seconds, disks, writes },
     snapshots_created: snapshots.history.created - before,
@@ -61,18 +58,18 @@ export function isProven({ disks, snapshots_created }: Omit<ProvenBackup, 'write
 
 /** Once the snapshot exists the guest overwrites what is in its files: the backup must not see it. @returns how often */
 async function writeDuring(
-  stage: Stage,
+  programs: Programs,
   vm: string,
   backup: Promise<unknown>,
   overwrites: readonly number[],
 ): Promise<number> {
   let running = true;
   void backup.finally(() => (running = false));
-  while (running && (await snapshotList(stage, vm)).snapshots.length === 0) await delay(20);
+  while (running && (await snapshotList(programs, vm)).snapshots.length === 0) await delay(20);
   let writes = 0;
   for (const offset of overwrites) {
     if (!running) break;
-    await guestWrites(stage, vm, { diskKey: 2000, offset, seed: `during ${Date.now()}` });
+    await guestWrites(programs, vm, { diskKey: 2000, offset, seed: `during ${Date.now()}` });
     writes++;
   }
   return writes;

@@ -17,8 +17,13 @@ export interface GuestDisk {
   readonly fileContent: readonly number[];
 }
 
+/** Of the VM that is shown: a disk of 102 GB and one of 5 GB. */
+export async function makeGuestDisks(folder: string): Promise<GuestDisk[]> {
+  return [await makeGuestDisk(folder, 'system', 102, 256), await makeGuestDisk(folder, 'data', 5, 128)];
+}
+
 /** A thin disk image with a GPT partition table and an ext4 file system that holds real files. */
-export async function makeGuestDisk(
+async function makeGuestDisk(
   folder: string,
   name: string,
   sizeGib: number,

@@ -1,4 +1,4 @@
-import type { Stage } from '@sendense/stage';
+import type { Programs } from '@sendense/stage';
 
 /** Of each write: one MiB. */
 export const WRITE_BYTES = 1 << 20;
@@ -9,21 +9,21 @@ export interface SnapshotList {
 }
 
 /** A command of the simulated vCenter. @returns its stdout */
-export function inLab(stage: Stage, ...args: string[]): Promise<string> {
-  return stage.run('sendense-lab', args, { LAB_DIR: stage.path('lab') });
+export function inLab(programs: Programs, ...args: string[]): Promise<string> {
+  return programs.run('sendense-lab', args, { LAB_DIR: programs.path('lab') });
 }
 
-export async function snapshotList(stage: Stage, vm: string): Promise<SnapshotList> {
-  return JSON.parse(await inLab(stage, 'snapshot', 'list', vm, '--json')) as SnapshotList;
+export async function snapshotList(programs: Programs, vm: string): Promise<SnapshotList> {
+  return JSON.parse(await inLab(programs, 'snapshot', 'list', vm, '--json')) as SnapshotList;
 }
 
 /** What the guest does to its disk: one MiB of new data, or of zeros. */
 export async function guestWrites(
-  stage: Stage,
+  programs: Programs,
   vm: string,
   write: { readonly diskKey: number; readonly offset: number; readonly seed: string | undefined },
 ): Promise<void> {
   const content = write.seed === undefined ? ['--zeros'] : ['--random', write.seed];
   const where = ['--disk', String(write.diskKey), '--offset', String(write.offset)];
-  await inLab(stage, 'guest', 'write', vm, ...where, ...content, '--length', String(WRITE_BYTES));
+  await inLab(programs, 'guest', 'write', vm, ...where, ...content, '--length', String(WRITE_BYTES));
 }

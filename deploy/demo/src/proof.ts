@@ -2,7 +2,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { execa } from 'execa';
 import { processesOwnedBy } from '@sendense/runtime';
 import { checkFileSystem } from './guest-disks.js';
-import type { Constellation, Stage } from '@sendense/stage';
+import type { Constellation, Programs } from '@sendense/stage';
 
 export interface BackupAnswer {
   readonly backup_id: string;
@@ -26,22 +26,22 @@ export interface DiskProof {
 
 /** Compares a disk of the backup with the image that the lab froze at the snapshot, and checks the file system in it. */
 export async function proveDisk(
-  stage: Stage,
+  programs: Programs,
   vm: string,
   snapshot: string,
   disk: BackupAnswer['disk_results'][number],
 ): Promise<DiskProof> {
   const frozen = (
-    await stage.run(
+    await programs.run(
       'sendense-lab',
       ['disk', 'path', vm, '--disk', String(disk.disk_key), '--snapshot', snapshot],
-      { LAB_DIR: stage.path('lab') },
+      { LAB_DIR: programs.path('lab') },
     )
   ).trim();
   const compared = await execa('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', frozen, disk.qcow2_path], {
     reject: false,
   });
-  const raw = stage.path('work', `disk-${disk.disk_key}.raw`);
+  const raw = programs.path('work', `disk-${disk.disk_key}.raw`);
   await execa('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', disk.qcow2_path, raw]);
   const { clean } = await checkFileSystem(raw);
   rmSync(raw);
@@ -57,19 +57,18 @@ export async function proveDisk(
   };
 }
 
-/** What must be nothing after a backup: our processes that carry bytes, and leased ports. */
-export async function countLeftovers(
-  stage: Stage,
-  pair: Constellation,
-): Promise<{ processes: number; leases: number }> {
-  const answer = await fetch(`${pair.url}/api/v1/system`, {
-    headers: { authorization: `Bearer ${pair.token}` },
-  });
+/** Ports that the hub has leased to jobs: none after a backup. */
+export async function leasedPorts({ url, token }: Pick<Constellation, 'url' | 'token'>): Promise<number> {
+  const answer = await fetch(`${url}/api/v1/system`, { headers: { authorization: `Bearer ${token}` } });
   const { ports } = (await answer.json()) as { ports: { leased: unknown[] } };
-  const carriers = [`hub:${stage.path('hub')}`, `node:${stage.path('node')}`]
+  return ports.leased.length;
+}
+
+/** Processes of the hub and the node on this machine that carry bytes: none after a backup. */
+export function carriersLeft(programs: Programs): number {
+  return [`hub:${programs.path('hub')}`, `node:${programs.path('node')}`]
     .flatMap((owner) => processesOwnedBy(owner))
-    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid));
-  return { processes: carriers.length, leases: ports.leased.length };
+    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid)).length;
 }
 
 function isBackupClient(pid: number): boolean {

@@ -1,4 +1,4 @@
-export { freePort, freePortRange, Stage } from './stage.js';
+export { freePort, freePortRange, Stage, type Programs } from './stage.js';
 export {
   NODE_NAME,
   startLab,

@@ -12,8 +12,23 @@ interface Running extends ProcessIdentity {
   readonly name: string;
 }
 
+/** Where a demonstration finds its files, and how it runs our programs to their end. */
+export interface Programs {
+  /** Parts: `lab`, `repository`, `work` and what is below them. */
+  path(...parts: string[]): string;
+  /** @returns its stdout @throws `process_failed` */
+  run(
+    program: string,
+    args: readonly string[],
+    env?: Record<string, string>,
+    input?: string,
+  ): Promise<string>;
+  /** On this terminal. @returns its exit code */
+  show(program: string, args: readonly string[], env: Record<string, string>): Promise<number>;
+}
+
 /** The demo's own directory and the programs that run in it. */
-export class Stage {
+export class Stage implements Programs {
   readonly #running: Running[] = [];
 
   private constructor(readonly directory: string) {}
