@@ -10,7 +10,7 @@ import type {
 } from './backup-records.js';
 import { ACTIVE_BACKUP_STATES, ALL_BACKUP_STATES } from './backup-records.js';
 import { beginBackup, plannedDiskRows, type BeginBackup } from './backup-begin.js';
-import { toBackupRecord, withDisks } from './backup-rows.js';
+import { toBackupRecord, withDisks, type BackupRow } from './backup-rows.js';
 import { sealBackup } from './backup-seal.js';
 import {
   requireActive,
@@ -23,10 +23,12 @@ import {
 import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
+import type { Prisma } from './gen/sqlite/client.js';
 import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
 import { count, counts } from './tallies.js';
+import { withChildren } from './with-children.js';
 
 /** Tables `backup_jobs` and `backup_disks`. */
 export class Backups {
@@ -230,32 +232,26 @@ export class Backups {
   ): Promise<Page<BackupRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await this.database.run((client) =>
-      client.backupJob.findMany({
-        where: {
-          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
-          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-          ...beyond(before, 'older', 'createdAt', 'id'),
-        },
-        include: withDisks,
-        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-        take: limit + 1,
-      }),
-    );
+    const rows = await this.#rows({
+      where: {
+        ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
+        ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
+        ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
+        ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
+        ...beyond(before, 'older', 'createdAt', 'id'),
+      },
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+      take: limit + 1,
+    });
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toBackupRecord);
   }
 
   /** Every backup that has not ended, oldest first: the queue, and what a start reconciles. */
   async active(): Promise<BackupRecord[]> {
-    const rows = await this.database.run((client) =>
-      client.backupJob.findMany({
-        where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
-        include: withDisks,
-        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
-      }),
-    );
+    const rows = await this.#rows({
+      where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
+      orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+    });
     return rows.map(toBackupRecord);
   }
 
@@ -274,6 +270,18 @@ export class Backups {
       BackupState,
       number
     >;
+  }
+
+  async #rows(query: Prisma.BackupJobFindManyArgs): Promise<BackupRow[]> {
+    return this.database.run(async (client) =>
+      withChildren(
+        'disks',
+        await client.backupJob.findMany(query),
+        ({ id }) => id,
+        (ids) => client.backupDisk.findMany({ where: { backupId: { in: ids } } }),
+        ({ backupId }) => backupId,
+      ),
+    );
   }
 
   async #row(transaction: Transaction, id: string) {

@@ -87,10 +87,10 @@ export class HubLock implements AsyncDisposable {
     });
     try {
       const name = lockName(this.target.database);
-      const [row] = await connection.query<{ got: number | bigint | null }[]>('SELECT GET_LOCK(?, ?) AS got', [
-        name,
-        waitSeconds,
-      ]);
+      const [row] = await connection.query<{ got: number | bigint | null }[]>(
+        'SELECT GET_LOCK(?, ?) AS got',
+        [name, waitSeconds],
+      );
       if (Number(row?.got) !== 1) throw await inUse(connection, name, this.target);
     } catch (error) {
       connection.destroy();
@@ -170,11 +170,7 @@ function databaseUnreachable(label: string): SendenseError {
   );
 }
 
-async function inUse(
-  connection: Connection,
-  name: string,
-  { label }: MariaDbTarget,
-): Promise<SendenseError> {
+async function inUse(connection: Connection, name: string, { label }: MariaDbTarget): Promise<SendenseError> {
   const [holder] = await connection.query<{ host: string }[]>(
     'SELECT HOST AS host FROM information_schema.PROCESSLIST WHERE ID = IS_USED_LOCK(?)',
     [name],

@@ -74,9 +74,9 @@ export const NEWEST_FIRST = [
   { id: 'desc' },
 ] satisfies Prisma.RestorePointOrderByWithRelationInput[];
 
-type Row = Prisma.RestorePointGetPayload<{ include: typeof withPointDisks }>;
+export type PointRow = Prisma.RestorePointGetPayload<{ include: typeof withPointDisks }>;
 
-export function toPointRecord(row: Row): RestorePointRecord {
+export function toPointRecord(row: PointRow): RestorePointRecord {
   return {
     ...row,
     type: oneOf(BACKUP_TYPES, row.type, 'type of a restore point'),

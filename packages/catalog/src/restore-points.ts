@@ -9,11 +9,13 @@ import {
   pointNotFound,
   toPointRecord,
   withPointDisks,
+  type PointRow,
   type RestorePointRecord,
   type VerificationOutcome,
 } from './restore-point-records.js';
 import { beginRemoval, cancelRemoval, concludeRemoval, type MergedPoint } from './restore-point-removal.js';
 import { MAX_REASON_LENGTH, requireText, storableText } from './text-limits.js';
+import { withChildren } from './with-children.js';
 
 /** Tables `restore_points` and `restore_point_disks`. Points are made by sealing a backup, or found again by a rescan. */
 export class RestorePoints {
@@ -51,19 +53,16 @@ export class RestorePoints {
   ): Promise<Page<RestorePointRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await this.database.run((client) =>
-      client.restorePoint.findMany({
-        where: {
-          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-          ...beyond(before, 'older', 'takenAt', 'id'),
-        },
-        include: withPointDisks,
-        orderBy: NEWEST_FIRST,
-        take: limit + 1,
-      }),
-    );
+    const rows = await this.#rows({
+      where: {
+        ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
+        ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
+        ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
+        ...beyond(before, 'older', 'takenAt', 'id'),
+      },
+      orderBy: NEWEST_FIRST,
+      take: limit + 1,
+    });
     return toPage(rows, limit, (row) => ({ at: row.takenAt, id: row.id }), toPointRecord);
   }
 
@@ -192,15 +191,12 @@ export class RestorePoints {
 
   /** Sealed points to verify next: never fully verified ones first, oldest first, then the longest ago verified. */
   async oldestVerified(limit: number): Promise<RestorePointRecord[]> {
-    const rows = await this.database.run((client) =>
-      client.restorePoint.findMany({
-        where: { state: 'sealed' },
-        include: withPointDisks,
-        // SQLite and MariaDB both sort nulls before everything else.
-        orderBy: [{ fullyVerifiedAt: 'asc' }, { takenAt: 'asc' }, { id: 'asc' }],
-        take: limit,
-      }),
-    );
+    const rows = await this.#rows({
+      where: { state: 'sealed' },
+      // SQLite and MariaDB both sort nulls before everything else.
+      orderBy: [{ fullyVerifiedAt: 'asc' }, { takenAt: 'asc' }, { id: 'asc' }],
+      take: limit,
+    });
     return rows.map(toPointRecord);
   }
 
@@ -217,10 +213,19 @@ export class RestorePoints {
   }
 
   async #all(where: Prisma.RestorePointWhereInput): Promise<RestorePointRecord[]> {
-    const rows = await this.database.run((client) =>
-      client.restorePoint.findMany({ where, include: withPointDisks, orderBy: NEWEST_FIRST }),
+    return (await this.#rows({ where, orderBy: NEWEST_FIRST })).map(toPointRecord);
+  }
+
+  async #rows(query: Prisma.RestorePointFindManyArgs): Promise<PointRow[]> {
+    return this.database.run(async (client) =>
+      withChildren(
+        'disks',
+        await client.restorePoint.findMany(query),
+        ({ id }) => id,
+        (ids) => client.restorePointDisk.findMany({ where: { restorePointId: { in: ids } } }),
+        ({ restorePointId }) => restorePointId,
+      ),
     );
-    return rows.map(toPointRecord);
   }
 
   /** @throws `not_found` */

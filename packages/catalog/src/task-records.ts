@@ -5,7 +5,7 @@ import { errorFromJson, type StoredError } from './stored-error.js';
 // What the table `tasks` holds, and from its rows to it.
 
 /** `remove`: one restore point. `prune`: what a retention policy lets go of one VM in one repository. */
-export const TASK_KINDS = ['verify', 'remove', 'prune', 'rescan'] as const;
+export const TASK_KINDS = ['verify', 'remove', 'prune', 'rescan', 'export'] as const;
 export type TaskKind = (typeof TASK_KINDS)[number];
 
 export const TASK_SUBJECTS = ['restore_point', 'vm', 'repository'] as const;

@@ -116,8 +116,7 @@ export class Tasks {
     return this.#update(id, async (row, transaction) => {
       const from = oneOf(TASK_STATES, row.state, 'state of a task');
       if (!STEPS[from].includes(change.state)) throw impossible(row, `become ${change.state}`);
-      if (STEPS[change.state].length === 0)
-        await count(transaction, `tasks/${row.kind}/${change.state}`, 1);
+      if (STEPS[change.state].length === 0) await count(transaction, `tasks/${row.kind}/${change.state}`, 1);
       return { state: change.state, ...toColumns(row, change, this.database.now()) };
     });
   }
@@ -172,7 +171,9 @@ export class Tasks {
     return this.database.transaction(async (transaction) => {
       const row = await transaction.task.findUnique({ where: { id } });
       if (!row) throw taskNotFound(id);
-      return toTaskRecord(await transaction.task.update({ where: { id }, data: await change(row, transaction) }));
+      return toTaskRecord(
+        await transaction.task.update({ where: { id }, data: await change(row, transaction) }),
+      );
     });
   }
 }

@@ -85,9 +85,9 @@ export const withDisks = {
   disks: true,
 } satisfies Prisma.VmContextInclude;
 
-type Row = Prisma.VmContextGetPayload<{ include: typeof withDisks }>;
+export type VmRow = Prisma.VmContextGetPayload<{ include: typeof withDisks }>;
 
-export function toVmRecord(row: Row): VmRecord {
+export function toVmRecord(row: VmRow): VmRecord {
   const { vcenter, vcenterId, disks, changeTrackingState, changeTrackingDetail, ...shown } = row;
   return {
     ...shown,
@@ -101,7 +101,7 @@ export function toVmRecord(row: Row): VmRecord {
   };
 }
 
-function toDiskRecord(row: Row['disks'][number]): VmDiskRecord {
+function toDiskRecord(row: VmRow['disks'][number]): VmDiskRecord {
   return {
     diskId: row.diskId,
     diskNumber: row.diskNumber,

@@ -2,10 +2,12 @@ import { printable, SendenseError, slug, timestampName } from '@sendense/core';
 import { toBigInt } from './columns.js';
 import { isUniqueViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
+import type { Prisma } from './gen/sqlite/client.js';
 import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { requireText, storableText } from './text-limits.js';
 import { vcenterNotFound, vmNotProtected } from './vcenters.js';
+import { withChildren } from './with-children.js';
 import {
   toVmRecord,
   withDisks,
@@ -13,6 +15,7 @@ import {
   type DiscoveredDisk,
   type DiscoveredVm,
   type VmRecord,
+  type VmRow,
 } from './vm-records.js';
 
 export class Vms {
@@ -66,13 +69,12 @@ export class Vms {
     const limit = pageLimit(o);
     const after = pagePosition(o);
     const rows = await this.database.run((client) =>
-      client.vmContext.findMany({
+      withVmDisks(client, {
         where: {
           ...(o.name === undefined ? {} : { name: o.name }),
           ...(o.vcenterId === undefined ? {} : { vcenterId: o.vcenterId }),
           ...beyond(after, 'newer', 'createdAt', 'contextId'),
         },
-        include: withDisks,
         orderBy: [{ createdAt: 'asc' }, { contextId: 'asc' }],
         take: limit + 1,
       }),
@@ -178,6 +180,23 @@ export class Vms {
     const data = { ...shownFields(vm), updatedAt: now };
     return toVmRecord(await transaction.vmContext.update({ where: { contextId }, data, include: withDisks }));
   }
+}
+
+/** A list of VMs, as `withDisks` includes it. */
+async function withVmDisks(client: Transaction, query: Prisma.VmContextFindManyArgs): Promise<VmRow[]> {
+  const contexts = await client.vmContext.findMany(query);
+  const nodes = new Map(
+    (await client.vmwareCredential.findMany({ select: { id: true, nodeName: true } })).map(
+      ({ id, nodeName }) => [id, { nodeName }],
+    ),
+  );
+  return withChildren(
+    'disks',
+    contexts.map((row) => ({ ...row, vcenter: nodes.get(row.vcenterId ?? '') ?? null })),
+    ({ contextId }) => contextId,
+    (ids) => client.vmDisk.findMany({ where: { contextId: { in: ids } } }),
+    ({ contextId }) => contextId,
+  );
 }
 
 function alreadyProtected(vm: DiscoveredVm, contextId: string | undefined, cause?: unknown): SendenseError {
