@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { backUp } from './full-path.js';
+import { measureCatalogue, type CatalogueResults } from './catalogue/part.js';
+import { spaceForCatalogue } from './catalogue/sizes.js';
 import { measureIncrementals, type IncrementalResults } from './incremental/part.js';
 import { sizesFor, spaceForIncrementals } from './incremental/sizes.js';
 import { measure, type How, type Measurement } from './measure.js';
@@ -27,6 +29,7 @@ export interface Results {
   /** The first is at 0 ms, through the same relay. */
   readonly lines: readonly LineResults[];
   readonly incremental?: IncrementalResults;
+  readonly catalogue?: CatalogueResults;
 }
 
 /** Of one measurement, on a machine that has other things to do. */
@@ -41,24 +44,32 @@ export async function runBench(options: BenchOptions, say: (text: string) => voi
   requireSpace(options.directory, spaceNeeded(options, how));
   const { near, far } = workloadsOf(options);
   const full = near.length > 0 || far ? await measureFulls(options, how, say) : { workloads: [], lines: [] };
-  return options.incremental ? { ...full, incremental: await measureIncrementals(options, how, say) } : full;
+  return {
+    ...full,
+    ...(options.incremental ? { incremental: await measureIncrementals(options, how, say) } : {}),
+    ...(options.catalogue ? { catalogue: await measureCatalogue(options, say) } : {}),
+  };
 }
 
-/** MiB of data. The two parts come one after the other, and the first cleans up. */
+/** MiB of data. The parts come one after the other, and each cleans up. */
 function spaceNeeded(options: BenchOptions, { maxTries }: How): number {
   const { near, far } = workloadsOf(options);
   const incrementals = spaceForIncrementals(
     sizesFor(options.sizeMib, options.quick),
     options.repeat * maxTries,
   );
-  return Math.max(spaceForWorkloads(far ? [...near, far] : near), options.incremental ? incrementals : 0);
+  return Math.max(
+    spaceForWorkloads(far ? [...near, far] : near),
+    options.incremental ? incrementals : 0,
+    options.catalogue ? spaceForCatalogue(options.quick) : 0,
+  );
 }
 
 async function measureFulls(
   options: BenchOptions,
   how: How,
   say: (text: string) => void,
-): Promise<Omit<Results, 'incremental'>> {
+): Promise<Pick<Results, 'workloads' | 'lines'>> {
   await using setting = await openSetting(options, say);
   const workloads = setting.workloads.map((workload) => ({
     ...workload,

@@ -1,4 +1,5 @@
 import { PATHS, type LineResults, type Path, type Results, type WorkloadResults } from './bench.js';
+import { catalogueReport, catalogueTargets, type CatalogueReport } from './catalogue/report.js';
 import { incrementalReport, incrementalTargets, type IncrementalReport } from './incremental/report.js';
 import type { Measurement } from './measure.js';
 import type { ProcessFigures } from './process-figures.js';
@@ -41,10 +42,11 @@ export interface Report {
   /** In one of the full backups. */
   readonly backup_client_peak_mib?: number;
   readonly incremental?: IncrementalReport;
+  readonly catalogue?: CatalogueReport;
   readonly targets: readonly Target[];
 }
 
-export function makeReport({ workloads, lines, incremental }: Results): Report {
+export function makeReport({ workloads, lines, incremental, catalogue }: Results): Report {
   const byName = Object.fromEntries(workloads.map((workload) => [workload.name, workloadReport(workload)]));
   const backupClient = [...workloads.flatMap(({ runs }) => runs.full), ...lines.flatMap(({ runs }) => runs)]
     .flatMap(({ processes }) => processes)
@@ -57,6 +59,7 @@ export function makeReport({ workloads, lines, incremental }: Results): Report {
     ...(dense && huge ? { huge_to_dense: round(huge.paths.full.seconds / dense.paths.full.seconds) } : {}),
     ...(backupClient.length > 0 ? { backup_client_peak_mib: peak } : {}),
     ...(incremental ? { incremental: incrementalReport(incremental) } : {}),
+    ...(catalogue ? { catalogue: catalogueReport(catalogue) } : {}),
   };
   return { ...report, targets: targets(report) };
 }
@@ -110,7 +113,7 @@ function processReports(runs: readonly (readonly ProcessFigures[])[]): PathRepor
 
 function targets(report: Omit<Report, 'targets'>): Target[] {
   const { dense, two_disks: two } = report.workloads;
-  const { huge_to_dense: huge, backup_client_peak_mib: peak, incremental } = report;
+  const { huge_to_dense: huge, backup_client_peak_mib: peak, incremental, catalogue } = report;
   return [
     ...(dense ? [atLeast('dense: speed to nbdcopy through ssh -L', 1.3, dense.full_to_ssh)] : []),
     ...(dense ? [atLeast('dense: speed to nbdcopy without tunnel', 0.7, dense.full_to_direct)] : []),
@@ -122,5 +125,6 @@ function targets(report: Omit<Report, 'targets'>): Target[] {
       return atLeast(`${ms} ms of round trip: speed to 0 ms`, 0.7, measured);
     }),
     ...(incremental ? incrementalTargets(incremental) : []),
+    ...(catalogue ? catalogueTargets(catalogue) : []),
   ];
 }

@@ -1,4 +1,5 @@
 import { PATHS } from './bench.js';
+import { catalogueRows } from './catalogue/report.js';
 import { incrementalRows } from './incremental/report.js';
 import type { PathReport, Report } from './report.js';
 
@@ -10,11 +11,12 @@ const TITLES = {
 
 /** The report for people: speeds, processes, targets. */
 export function formatReport(report: Report): string {
-  const { workloads, lines, incremental } = report;
+  const { workloads, lines, incremental, catalogue } = report;
   const full = Object.keys(workloads).length + lines.length > 0;
   return [
     ...(full ? [speeds(report), processes(report)] : []),
     ...(incremental ? [table(incrementalRows(incremental), 1)] : []),
+    ...(catalogue ? [table(catalogueRows(catalogue), 1)] : []),
     targets(report),
   ].join('\n\n');
 }

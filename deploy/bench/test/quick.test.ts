@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
+import { MARIADBD } from '@sendense/catalog/testing';
 import { requires, temporaryDirectory } from '@sendense/runtime/testing';
 import type { Report } from '../src/report.js';
 
@@ -74,6 +75,26 @@ requires(
     expect(planning).toMatchObject({ extents: 2500, first_seconds: expect.any(Number) });
     expect(restore).toMatchObject({ increments: 4, chain_to_full: expect.any(Number) });
     expect(report.targets).toHaveLength(9);
+    expect(readdirSync(directory.path)).toEqual([]);
+  }, 300_000);
+});
+
+describe('./dev bench --quick --only catalogue', () => {
+  it('asks a filled catalogue for everything, on every database that is here', async () => {
+    using directory = temporaryDirectory('bench');
+    chmodSync(directory.path, 0o755);
+    const options = ['--quick', '--json', '--only', 'catalogue', '--dir', directory.path];
+    const { stdout } = await run(process.execPath, [MAIN, ...options]);
+    const { catalogue, targets } = JSON.parse(stdout) as Report;
+    const databases = catalogue!.databases.map(({ database }) => database.split(' ')[0]);
+    expect(databases).toEqual(existsSync(MARIADBD) ? ['SQLite', 'MariaDB'] : ['SQLite']);
+    for (const { requests, work, start_seconds, memory_mib } of catalogue!.databases) {
+      expect(requests['restore points: a page deep inside']).toMatchObject({ p99: expect.any(Number) });
+      expect(work['plan: its chain']!.p50).toBeGreaterThan(0);
+      expect(start_seconds).toBeGreaterThan(0);
+      expect(memory_mib.peak).toBeGreaterThanOrEqual(memory_mib.started);
+    }
+    expect(targets).toHaveLength(databases.length);
     expect(readdirSync(directory.path)).toEqual([]);
   }, 300_000);
 });

@@ -59,7 +59,8 @@ async function openMariaDbGround(folder: string): Promise<Ground> {
       for (const statements of seedStatements(names, MARIADB))
         await database.query([session, 'BEGIN', ...statements, 'COMMIT'].join(';'));
     },
-    sizeMib: () => Number(execFileSync('du', ['-sm', database.dataDirectory], { encoding: 'utf8' }).split('\t')[0]),
+    sizeMib: () =>
+      Number(execFileSync('du', ['-sm', database.dataDirectory], { encoding: 'utf8' }).split('\t')[0]),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

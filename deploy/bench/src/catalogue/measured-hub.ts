@@ -116,7 +116,8 @@ export class MeasuredHub implements AsyncDisposable {
   /** Resident: now, and at its highest since the start. */
   memoryMib(): { readonly now: number; readonly peak: number } {
     const status = readFileSync(`/proc/${this.process.pid}/status`, 'utf8');
-    const mib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) / 1024;
+    const mib = (name: string) =>
+      Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) / 1024;
     return { now: Math.round(mib('VmRSS')), peak: Math.round(mib('VmHWM')) };
   }
 

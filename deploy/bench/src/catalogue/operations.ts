@@ -1,10 +1,11 @@
+import type { RandomBelow } from './random-numbers.js';
 import type { SeededNames } from './seed.js';
 
 /** One thing that is asked of the API. */
 export interface Operation {
   readonly name: string;
   /** Another one each time, as far as there are several. */
-  readonly path: (random: (below: number) => number) => string;
+  readonly path: (random: RandomBelow) => string;
 }
 
 /** Every list page and lookup that the API has, with every filter: first pages, pages deep inside, and what finds nothing. */
@@ -19,8 +20,6 @@ export function operations(names: SeededNames): Operation[] {
   ];
 }
 
-type Random = Parameters<Operation['path']>[0];
-
 function operation(name: string, path: Operation['path']): Operation {
   return { name, path: (random) => `/api/v1/${path(random)}` };
 }
@@ -31,7 +30,7 @@ function after(seconds: number, id: string): string {
 }
 
 /** A backup far from both ends of every list. */
-function inside({ sizes: { vms, pointsPerVm } }: SeededNames, random: Random) {
+function inside({ sizes: { vms, pointsPerVm } }: SeededNames, random: RandomBelow) {
   return {
     vm: random(vms),
     day: Math.floor(pointsPerVm / 4) + random(Math.floor(pointsPerVm / 2)),
@@ -61,11 +60,11 @@ function vms(names: SeededNames): Operation[] {
 
 function backups(names: SeededNames): Operation[] {
   const { vms: count } = names.sizes;
-  const cursor = (random: Random) => {
+  const cursor = (random: RandomBelow) => {
     const { vm, day } = inside(names, random);
     return `cursor=${after(names.at(vm, day), names.backupId(vm, day))}`;
   };
-  const repository = (random: Random) => `repository_id=${names.repositoryId(random(count))}`;
+  const repository = (random: RandomBelow) => `repository_id=${names.repositoryId(random(count))}`;
   return [
     operation('backups: first page', () => 'backups'),
     operation('backups: page of 1000', () => 'backups?limit=1000'),
@@ -73,17 +72,26 @@ function backups(names: SeededNames): Operation[] {
     ...['completed', 'failed', 'cancelled', 'running'].flatMap((state) => [
       operation(`backups: ${state}`, () => `backups?state=${state}`),
       operation(`backups: ${state}, deep inside`, (random) => `backups?state=${state}&${cursor(random)}`),
-      operation(`backups: ${state}, in a repository`, (random) => `backups?state=${state}&${repository(random)}`),
+      operation(
+        `backups: ${state}, in a repository`,
+        (random) => `backups?state=${state}&${repository(random)}`,
+      ),
       operation(
         `backups: ${state}, of a VM`,
         (random) => `backups?state=${state}&vm_name=${names.vm(random(count))}`,
       ),
     ]),
     operation('backups: of a VM by name', (random) => `backups?vm_name=${names.vm(random(count))}`),
-    operation('backups: of a VM by context', (random) => `backups?context_id=${names.contextId(random(count))}`),
+    operation(
+      'backups: of a VM by context',
+      (random) => `backups?context_id=${names.contextId(random(count))}`,
+    ),
     operation('backups: of a VM that does not exist', () => 'backups?vm_name=nobody'),
     operation('backups: in a repository', (random) => `backups?${repository(random)}`),
-    operation('backups: in a repository, deep', (random) => `backups?${repository(random)}&${cursor(random)}`),
+    operation(
+      'backups: in a repository, deep',
+      (random) => `backups?${repository(random)}&${cursor(random)}`,
+    ),
     operation('backup', (random) => {
       const { vm, day } = inside(names, random);
       return `backups/${names.backupId(vm, day)}`;
@@ -93,16 +101,19 @@ function backups(names: SeededNames): Operation[] {
 
 function restorePoints(names: SeededNames): Operation[] {
   const { vms: count } = names.sizes;
-  const cursor = (random: Random) => {
+  const cursor = (random: RandomBelow) => {
     const { vm, day } = inside(names, random);
     return `cursor=${after(names.at(vm, day) + 20, names.backupId(vm, day))}`;
   };
-  const repository = (random: Random) => `repository_id=${names.repositoryId(random(count))}`;
+  const repository = (random: RandomBelow) => `repository_id=${names.repositoryId(random(count))}`;
   return [
     operation('restore points: first page', () => 'restore-points'),
     operation('restore points: page of 1000', () => 'restore-points?limit=1000'),
     operation('restore points: a page deep inside', (random) => `restore-points?${cursor(random)}`),
-    operation('restore points: of a VM by name', (random) => `restore-points?vm_name=${names.vm(random(count))}`),
+    operation(
+      'restore points: of a VM by name',
+      (random) => `restore-points?vm_name=${names.vm(random(count))}`,
+    ),
     operation(
       'restore points: of a VM by context',
       (random) => `restore-points?context_id=${names.contextId(random(count))}`,
@@ -129,11 +140,11 @@ function restorePoints(names: SeededNames): Operation[] {
 
 function tasks(names: SeededNames): Operation[] {
   const { vms: count, pointsPerVm } = names.sizes;
-  const cursor = (random: Random) => {
+  const cursor = (random: RandomBelow) => {
     const { vm, day } = inside(names, random);
     return `cursor=${after(names.at(vm, day) + 400, `task-verify-${vm}-${day}`)}`;
   };
-  const tenth = (random: Random) => 10 * random(Math.ceil(pointsPerVm / 10));
+  const tenth = (random: RandomBelow) => 10 * random(Math.ceil(pointsPerVm / 10));
   return [
     operation('tasks: first page', () => 'tasks'),
     operation('tasks: page of 1000', () => 'tasks?limit=1000'),
@@ -144,6 +155,7 @@ function tasks(names: SeededNames): Operation[] {
     operation('tasks: failed', () => 'tasks?state=failed'),
     operation('tasks: running', () => 'tasks?state=running'),
     operation('tasks: failed, of a kind', () => 'tasks?state=failed&kind=verify'),
+    operation('tasks: cancelled, of a kind', () => 'tasks?state=cancelled&kind=verify'),
     operation('tasks: completed, of a kind that never ran', () => 'tasks?state=completed&kind=rescan'),
     operation(
       'tasks: of a VM',
@@ -151,7 +163,8 @@ function tasks(names: SeededNames): Operation[] {
     ),
     operation(
       'tasks: of a restore point',
-      (random) => `tasks?subject_type=restore_point&subject_id=${names.backupId(random(count), tenth(random))}`,
+      (random) =>
+        `tasks?subject_type=restore_point&subject_id=${names.backupId(random(count), tenth(random))}`,
     ),
     operation('task', (random) => `tasks/task-verify-${random(count)}-${tenth(random)}`),
   ];
@@ -162,7 +175,7 @@ function auditEvents(names: SeededNames): Operation[] {
   const since = (seconds: number) => `since=${new Date(seconds * 1000).toISOString()}`;
   const longAgo = since(names.at(0, 0));
   const lately = () => since(names.at(count - 1, pointsPerVm - 1) - 600);
-  const cursor = (random: Random) => `cursor=${after(0, String(random(count * pointsPerVm) + 1))}`;
+  const cursor = (random: RandomBelow) => `cursor=${after(0, String(random(count * pointsPerVm) + 1))}`;
   return [
     operation('audit: first page', () => 'audit-events'),
     operation('audit: page of 1000', () => 'audit-events?limit=1000'),
@@ -172,7 +185,11 @@ function auditEvents(names: SeededNames): Operation[] {
     operation('audit: an actor', () => 'audit-events?actor=hub'),
     operation('audit: what an actor never did', () => 'audit-events?actor=hub&action=backup.start'),
     operation('audit: a rare action of an actor', () => 'audit-events?actor=hub&action=repository.add'),
-    operation('audit: an action, deep inside', (random) => `audit-events?action=backup.end&${cursor(random)}`),
+    operation('audit: what an actor never did to it', () => 'audit-events?actor=hub&subject_type=node'),
+    operation(
+      'audit: an action, deep inside',
+      (random) => `audit-events?action=backup.end&${cursor(random)}`,
+    ),
     operation('audit: of a backup', (random) => {
       const { vm, day } = inside(names, random);
       return `audit-events?subject_type=backup&subject_id=${names.backupId(vm, day)}`;
@@ -195,7 +212,10 @@ function others(names: SeededNames): Operation[] {
   return [
     operation('repositories', () => 'repositories'),
     operation('repository', (random) => `repositories/${names.repositoryId(random(count))}`),
-    operation('retention of a repository', (random) => `repositories/${names.repositoryId(random(count))}/retention`),
+    operation(
+      'retention of a repository',
+      (random) => `repositories/${names.repositoryId(random(count))}/retention`,
+    ),
     operation('nodes', () => 'nodes'),
     operation('node', (random) => `nodes/node-${100 + random(20)}`),
     operation('vCenters', () => 'vcenters'),

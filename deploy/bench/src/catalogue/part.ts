@@ -4,6 +4,7 @@ import { OwnedStack, silentLogger } from '@sendense/runtime';
 import { openGrounds, type Ground } from './grounds.js';
 import { hubHome, makeToken, MeasuredHub, type HubHome } from './measured-hub.js';
 import { operations } from './operations.js';
+import { randomNumbers } from './random-numbers.js';
 import { SeededNames } from './seed.js';
 import { catalogueSizes, type CatalogueSizes } from './sizes.js';
 import { measureWork } from './work.js';
@@ -41,11 +42,12 @@ const REPOSITORIES = 4;
 export async function measureCatalogue(
   { directory, quick }: { readonly directory: string; readonly quick: boolean },
   say: (text: string) => void,
+  grounds = openGrounds(),
 ): Promise<CatalogueResults> {
   const sizes = catalogueSizes(quick);
   mkdirSync(directory, { recursive: true });
   const databases: DatabaseResults[] = [];
-  for (const openGround of openGrounds()) {
+  for (const openGround of grounds) {
     // Short, because the hub's sockets lie below it.
     const folder = mkdtempSync(join(directory, 'sdb-'));
     await using owned = new OwnedStack(silentLogger);
@@ -104,14 +106,5 @@ async function measureHub(home: HubHome, token: string, names: SeededNames) {
     startSeconds: hub.startSeconds,
     memoryMib: { started, peak: hub.memoryMib().peak },
     requests,
-  };
-}
-
-/** The same in every run: https://en.wikipedia.org/wiki/Linear_congruential_generator */
-export function randomNumbers(): (below: number) => number {
-  let state = 20_261_121;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
   };
 }

@@ -20,8 +20,7 @@ export const SQLITE: Dialect = {
 export const MARIADB: Dialect = {
   numbers: (from, to) => `(SELECT seq AS i FROM seq_${from}_to_${to})`,
   time: (seconds) => `TIMESTAMPADD(SECOND, ${seconds}, '1970-01-01 00:00:00')`,
-  stamp: (seconds) =>
-    `DATE_FORMAT(TIMESTAMPADD(SECOND, ${seconds}, '1970-01-01 00:00:00'), '%Y%m%d-%H%i%s')`,
+  stamp: (seconds) => `DATE_FORMAT(TIMESTAMPADD(SECOND, ${seconds}, '1970-01-01 00:00:00'), '%Y%m%d-%H%i%s')`,
 };
 
 const DAY_S = 86_400;
@@ -95,14 +94,20 @@ export function* seedStatements(names: SeededNames, dialect: Dialect): Generator
     const days = dialect.numbers(day, Math.min(day + DAYS_AT_ONCE, pointsPerVm) - 1);
     // The days outside: what happened later lies later in the tables.
     const rows = `FROM ${days} d CROSS JOIN ${dialect.numbers(0, vms - 1)} v`;
-    yield [...backups(names, dialect, rows), ...points(names, dialect, rows), ...history(names, dialect, rows)];
+    yield [
+      ...backups(names, dialect, rows),
+      ...points(names, dialect, rows),
+      ...history(names, dialect, rows),
+    ];
   }
   yield tallies();
 }
 
 function inventory({ sql, repositoryIds }: SeededNames, { numbers, time }: Dialect, vms: string): string[] {
   const at = time('1767225600');
-  const disk = (number: number) => `SELECT CONCAT(${sql.context}, '-disk${number}'), ${sql.context}, ${number},
+  const disk = (
+    number: number,
+  ) => `SELECT CONCAT(${sql.context}, '-disk${number}'), ${sql.context}, ${number},
     ${2000 + number}, 'Hard disk ${number + 1}', CONCAT('6000C29a-${number}-', v.i), CONCAT('[ds1] vm/vm_', v.i, '.vmdk'), 'ds1',
     ${100 * GIB}, 1000, ${number} FROM ${vms} v`;
   const columns = `INSERT INTO vm_disks (disk_id, context_id, disk_number, disk_key, label, backing_uuid, backing_file,
@@ -121,7 +126,9 @@ function inventory({ sql, repositoryIds }: SeededNames, { numbers, time }: Diale
     `INSERT INTO retention_policies (context_id, keep_last, daily, weekly, monthly, yearly, updated_at)
       SELECT ${sql.context}, 7, 14, 8, 12, 2, ${at} FROM ${vms} v WHERE v.i % 10 = 0`,
     ...repositoryIds.map(
-      (id) => `INSERT INTO retention_policies (repository_id, keep_last, daily, weekly, monthly, yearly, updated_at)
+      (
+        id,
+      ) => `INSERT INTO retention_policies (repository_id, keep_last, daily, weekly, monthly, yearly, updated_at)
       VALUES ('${id}', 7, 30, 8, 12, 2, ${at})`,
     ),
   ];
@@ -140,13 +147,23 @@ function tallies(): string[] {
 function backups({ sql }: SeededNames, dialect: Dialect, rows: string): string[] {
   const { time } = dialect;
   const type = `CASE WHEN ${sql.isFull} THEN 'full' ELSE 'incremental' END`;
-  const job = (id: string, state: string, later: number, error: string) => `INSERT INTO backup_jobs (id, context_id, vm_name,
+  const job = (
+    id: string,
+    state: string,
+    later: number,
+    error: string,
+  ) => `INSERT INTO backup_jobs (id, context_id, vm_name,
     vm_instance_uuid, repository_id, node_name, type, quiesce, requested_by, state, created_at, started_at, ended_at,
     cancel_reason, error, warnings, last_event_sequence)
     SELECT ${id}, ${sql.context}, ${sql.vm}, ${sql.uuid}, ${sql.repository}, CONCAT('node-', 100 + v.i % 20), ${type}, 0,
     'token:tok-1', '${state}', ${time(`${sql.at} + ${later}`)}, ${time(`${sql.at} + ${later}`)},
     ${time(`${sql.at} + ${later} + 300`)}, 'asked for', ${error}, '[]', 12 ${rows}`;
-  const disk = (id: string, status: string, error: string, number: number) => `INSERT INTO backup_disks (backup_id, disk_key,
+  const disk = (
+    id: string,
+    status: string,
+    error: string,
+    number: number,
+  ) => `INSERT INTO backup_disks (backup_id, disk_key,
     disk_id, disk_number, label, backing_uuid, capacity_bytes, backup_type, reason, status, qcow2_path, nbd_port,
     nbd_export_name, qemu_nbd_pid, error, bytes_done, bytes_total, bytes_written, bytes_zeroed)
     SELECT ${id}, ${2000 + number}, CONCAT(${sql.context}, '-disk${number}'), ${number}, 'Hard disk ${number + 1}',
@@ -172,7 +189,9 @@ function points({ sql }: SeededNames, dialect: Dialect, rows: string): string[] 
   const type = `CASE WHEN ${sql.isFull} THEN 'full' ELSE 'incremental' END`;
   const verifiedAt = `CASE WHEN d.i % 10 = 0 THEN ${time(`${sql.at} + ${DAY_S}`)} END`;
   const file = (number: number) => `CONCAT(${sql.context}, '/disk-${number}/', ${id})`;
-  const disk = (number: number) => `INSERT INTO restore_point_disks (restore_point_id, disk_number, disk_id, disk_key, label,
+  const disk = (
+    number: number,
+  ) => `INSERT INTO restore_point_disks (restore_point_id, disk_number, disk_id, disk_key, label,
     backing_uuid, capacity_bytes, backup_type, reason, image_path, hashes_path, change_id, parent_point_id, bytes_read,
     stored_bytes)
     SELECT ${id}, ${number}, CONCAT(${sql.context}, '-disk${number}'), ${2000 + number}, 'Hard disk ${number + 1}',
@@ -195,7 +214,11 @@ function points({ sql }: SeededNames, dialect: Dialect, rows: string): string[] 
 function history({ sql }: SeededNames, dialect: Dialect, rows: string): string[] {
   const { time } = dialect;
   const id = sql.backup(dialect);
-  const task = (kind: string, subjectType: string, subjectId: string) => `INSERT INTO tasks (id, kind, subject_type,
+  const task = (
+    kind: string,
+    subjectType: string,
+    subjectId: string,
+  ) => `INSERT INTO tasks (id, kind, subject_type,
     subject_id, args, requested_by, state, created_at, started_at, ended_at, bytes_done, bytes_total, error, result)
     SELECT CONCAT('task-${kind}-', v.i, '-', d.i), '${kind}', '${subjectType}', ${subjectId}, '{}', 'schedule',
     CASE WHEN v.i % 100 = 1 THEN 'failed' ELSE 'completed' END, ${time(`${sql.at} + 400`)}, ${time(`${sql.at} + 400`)},

@@ -7,6 +7,11 @@ export interface CatalogueSizes {
   readonly requests: number;
 }
 
+/** MiB: one database at a time, with what it writes while it is filled. */
+export function spaceForCatalogue(quick: boolean): number {
+  return quick ? 512 : 8192;
+}
+
 export function catalogueSizes(quick: boolean): CatalogueSizes {
   return quick
     ? { vms: 200, pointsPerVm: 20, requests: 5 }

@@ -1,12 +1,16 @@
 import { mariaDbTarget, openCatalog, type Catalog } from '@sendense/catalog';
 import { silentLogger } from '@sendense/runtime';
-import { randomNumbers, type Timings } from './part.js';
+import type { Timings } from './part.js';
+import { randomNumbers, type RandomBelow } from './random-numbers.js';
 import type { SeededNames } from './seed.js';
 
 /** What the hub asks of its catalogue at its start, now and then, and for each backup. */
-function works(catalog: Catalog, names: SeededNames): Record<string, (random: (below: number) => number) => Promise<unknown>> {
+function works(
+  catalog: Catalog,
+  names: SeededNames,
+): Record<string, (random: RandomBelow) => Promise<unknown>> {
   const { restorePoints, backups, tasks, retention, chainLocks, cleanups, vms } = catalog;
-  const chain = (random: (below: number) => number) => {
+  const chain = (random: RandomBelow) => {
     const vm = random(names.sizes.vms);
     return { vm, contextId: names.contextId(vm), repositoryId: names.repositoryId(vm) };
   };
