@@ -24,3 +24,4 @@ export {
   type VerifyOptions,
   type VerifyResult,
 } from './verify/verify-export.js';
+export type { VerifySource } from './verify/source.js';

@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { dirname, isAbsolute, relative } from 'node:path';
 import { SendenseError, type ErrorCode } from '@sendense/core';
 import { runCommand, silentLogger, type Logger } from '@sendense/runtime';
 import { createEmpty, createFailure } from './create-image.js';
+import { parseJson, toImageInfo, type ImageInfo, type InfoJson, type MapExtent } from './image-info.js';
 import { rewriteImage, type RewriteOptions } from './rewrite-image.js';
 
 export interface QemuImgOptions {
@@ -30,51 +31,22 @@ export interface CreateImageOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ImageInfo {
-  readonly path: string;
-  readonly format: string;
-  readonly virtualSizeBytes: number;
-  /** Bytes that the file occupies on disk. */
-  readonly actualSizeBytes: number;
-  readonly clusterBytes: number | undefined;
-  /** As stored in the image: relative to its folder. */
-  readonly backingFile: string | undefined;
-  /** Absolute. */
-  readonly backingPath: string | undefined;
-  readonly backingFormat: string | undefined;
-  /** Set while somebody writes it, and after a crash of whoever did. */
-  readonly dirty: boolean;
-  readonly corrupt: boolean;
-}
-
-export interface MapExtent {
-  readonly offset: number;
-  readonly length: number;
-  /** 0: held by this image itself; 1 and more: by its backing files. */
-  readonly depth: number;
-  readonly zero: boolean;
-  readonly data: boolean;
-}
-
 export type ImageFormat = 'qcow2' | 'raw';
+
+/** What a raw disk can be turned into, and how it is laid out there. */
+const CONVERTED = {
+  qcow2: [],
+  // To be uploaded to a datastore.
+  vmdk: ['-o', 'subformat=streamOptimized'],
+  vhdx: ['-o', 'subformat=dynamic'],
+} as const;
+
+export type ConvertedFormat = keyof typeof CONVERTED;
 
 const SECTOR_BYTES = 512;
 
 interface CallOptions {
   readonly signal?: AbortSignal;
-}
-
-/** What `qemu-img info --output=json` says, as far as it is used. */
-interface InfoJson {
-  readonly filename: string;
-  readonly format: string;
-  readonly 'virtual-size': number;
-  readonly 'actual-size'?: number;
-  readonly 'cluster-size'?: number;
-  readonly 'backing-filename'?: string;
-  readonly 'backing-filename-format'?: string;
-  readonly 'dirty-flag'?: boolean;
-  readonly 'format-specific'?: { readonly data?: { readonly corrupt?: boolean } };
 }
 
 /**
@@ -150,12 +122,15 @@ export class QemuImg {
     return (parseJson(stdout, what) as InfoJson[]).map(toImageInfo);
   }
 
-  /** Checks the image's own structure; its backing files are not read. @throws `image_check_failed` with what was found */
+  /**
+   * Checks the image's own structure. Its backing files are not opened, so that it costs the same wherever it stands in a
+   * chain, and what is wrong beneath it is not its fault. @throws `image_check_failed` with what was found
+   */
   async check(path: string, o: CallOptions = {}): Promise<void> {
     requireAbsolute(path);
     // Exit codes of `qemu-img check`: 0 sound, 2 corrupt, 3 clusters leaked (harmless, but nothing of ours leaks any).
     const { stdout, stderr, exitCode } = await this.#run(
-      ['check', '-f', 'qcow2', '--', path],
+      ['check', '--', alone(path)],
       `checking the image ${path}`,
       'qemu_img_failed',
       { ...o, accept: [0, 2, 3] },
@@ -244,6 +219,21 @@ export class QemuImg {
     await this.#rewrite(['rebase', '-p', ...mode, '-f', 'qcow2', ...onto, '--', path], what, path, o);
   }
 
+  /**
+   * Makes an image of a raw disk; holes stay holes. It is not durable until it is synced.
+   * @throws `out_of_space`, `qemu_img_failed`, the signal's reason: what is there of it then is the caller's to remove
+   */
+  async convertRaw(
+    raw: string,
+    into: string,
+    { format, ...o }: RewriteOptions & { readonly format: ConvertedFormat },
+  ): Promise<void> {
+    requireAbsolute(raw);
+    requireAbsolute(into);
+    const args = ['convert', '-p', '-f', 'raw', '-O', format, ...CONVERTED[format], '--', raw, into];
+    await this.#rewrite(args, `converting ${raw} to ${format}`, into, o);
+  }
+
   async #rewrite(args: readonly string[], what: string, path: string, o: RewriteOptions): Promise<void> {
     const tool = { command: this.#command, owner: this.#owner, log: this.#log };
     await rewriteImage(tool, args, what, path, o);
@@ -278,28 +268,7 @@ function storedBacking(path: string, backingPath: string): string {
   return stored.includes(':') && !stored.startsWith('../') ? `./${stored}` : stored;
 }
 
-function parseJson(text: string, what: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new SendenseError('qemu_img_failed', `${what}: qemu-img answered no JSON`, { cause: error });
-  }
-}
-
-function toImageInfo(json: InfoJson): ImageInfo {
-  const backingFile = json['backing-filename'];
-  // qemu joins a relative backing path to its overlay's folder as it is, `./` and `../` included.
-  const path = resolve(json.filename);
-  return {
-    path,
-    format: json.format,
-    virtualSizeBytes: json['virtual-size'],
-    actualSizeBytes: json['actual-size'] ?? 0,
-    clusterBytes: json['cluster-size'],
-    backingFile,
-    backingPath: backingFile === undefined ? undefined : resolve(dirname(path), backingFile),
-    backingFormat: json['backing-filename-format'],
-    dirty: json['dirty-flag'] ?? false,
-    corrupt: json['format-specific']?.data?.corrupt ?? false,
-  };
+/** The image without its backing files, as qemu-img takes it for a path. */
+function alone(path: string): string {
+  return `json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename: path } })}`;
 }

@@ -1,9 +1,9 @@
 import { printable, SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
-import type { NbdClient } from '../client/client.js';
 import { blockCount, HASH_BLOCK_BYTES, HASH_BYTES, hashBlock, type BlockHashRun } from '../hashes/format.js';
 import type { RateLimit } from '../rate-limit.js';
 import { expectations } from './expectations.js';
 import { cutReads, VERIFY_READ_BYTES, type VerifyRead } from './reads.js';
+import type { VerifySource } from './source.js';
 import { ZeroStatus } from './zero-status.js';
 
 /** One block that does not read as it must. */
@@ -20,7 +20,7 @@ export interface BlockMismatch {
 
 export interface VerifyOptions {
   /** Connected with `blockStatus`, so that what is known to be zeros need not be read. */
-  readonly client: NbdClient;
+  readonly client: VerifySource;
   /** Ascending: what the disk was when it was backed up, see `mergedHashes`. */
   readonly hashes: AsyncIterable<BlockHashRun>;
   /** Of the disk. */

@@ -1,14 +1,14 @@
 import type { Extent } from '@sendense/core';
-import type { NbdClient } from '../client/client.js';
 import type { BlockStatusExtent } from '../client/export.js';
 import { MAX_RANGE_BYTES } from '../client/protocol.js';
+import type { VerifySource } from './source.js';
 
 /** Walks an export's block status from front to back; one reply of the server is in memory at a time. */
 export class ZeroStatus {
   #extents: readonly BlockStatusExtent[] = [];
   #index = 0;
 
-  constructor(private readonly client: NbdClient) {}
+  constructor(private readonly client: VerifySource) {}
 
   /**
    * The first stretch of `[from, to)` that the server does not call zero, cut at `to`; undefined when all of it reads as

@@ -10,9 +10,11 @@ import {
   verifyExport,
   type BlockMismatch,
   type RateLimit,
+  type VerifySource,
 } from '@sendense/nbd';
 import { startReadOnlyExport, type QemuImg } from '@sendense/qemu';
 import type { Logger } from '@sendense/runtime';
+import { openChainSource } from './chain-source.js';
 import { about, type ChainImage, type DiskChain, type Finding } from './structure.js';
 
 export interface ContentOptions {
@@ -30,6 +32,13 @@ export interface ContentOptions {
   readonly onProgress?: (bytesDone: number, bytesTotal: number) => void;
   /** How many findings are kept; all are counted. */
   readonly maxFindings: number;
+  /**
+   * Told all that is read, before it is compared; the buffer is its own until it settles. What it is not told of reads as
+   * zeros. Several calls are under way at once.
+   */
+  readonly onData?: (offset: number, data: Buffer) => Promise<void>;
+  /** Ends the reading when anything is wrong. @default false */
+  readonly stopAtFinding?: boolean;
 }
 
 export interface ContentResult {
@@ -40,7 +49,7 @@ export interface ContentResult {
 }
 
 /**
- * Reads one disk as a restore would, through its whole chain, and compares each block with the hash of what was read at
+ * Reads one disk as a restore does, through its whole chain, and compares each block with the hash of what was read at
  * the source. Its structure must have been found good. qemu-nbd and its socket are gone afterwards, however it ends.
  *
  * @throws the signal's reason · `qemu_nbd_missing` · `qemu_nbd_failed` · `qemu_nbd_died`
@@ -70,19 +79,42 @@ export async function verifyDiskContent(chain: DiskChain, options: ContentOption
     void server.died.then((error) => stop.abort(error));
     const { address } = server;
     await using client = await NbdClient.connect({ address, exportName, blockStatus: true, log, signal });
+    await using source = await openChainSource(chain, { repositoryPath, client, log });
     read = await verifyExport({
-      client,
+      client: options.onData ? telling(source, options.onData) : source,
       hashes: mergedHashes(hashPaths(chain, repositoryPath)),
       sizeBytes: own.capacityBytes,
       signal: either,
       onMismatch: (mismatch) => {
         if (mismatches.length < maxFindings) mismatches.push(mismatch);
+        if (options.stopAtFinding) stop.abort(FOUND);
       },
       ...(options.onProgress ? { onProgress: options.onProgress } : {}),
       ...(options.rateLimit ? { rateLimit: options.rateLimit } : {}),
+    }).catch((error: unknown) => {
+      if (error !== FOUND) throw error;
+      return { blocksChecked: 0, mismatches: mismatches.length };
     });
   }
   return { ...read, findings: await blame(chain, inOrder(mismatches), options) };
+}
+
+const FOUND = new SendenseError('verification_failed', 'something is wrong');
+
+function telling(
+  source: VerifySource,
+  onData: (offset: number, data: Buffer) => Promise<void>,
+): VerifySource {
+  return {
+    ...{ exportName: source.exportName, export: source.export },
+    blockStatus: (offset, length) => source.blockStatus(offset, length),
+    read: async (offset, length, into) => {
+      const data = await source.read(offset, length, into);
+      await onData(offset, data);
+      return data;
+    },
+    abandon: (reason) => source.abandon(reason),
+  };
 }
 
 /** Which image each wrong block is in: the newest whose backup read it, else the one that holds data where none was. */
