@@ -144,7 +144,7 @@ export interface BackupPlan {
 /** Long work on a repository other than a backup. */
 export interface Task {
   readonly task_id: string;
-  /** verify | remove | prune | rescan */
+  /** verify | export | remove | prune | rescan */
   readonly kind: string;
   readonly state: string;
   readonly subject_type: string;

@@ -68,6 +68,7 @@ export const ERROR_KINDS = {
   restore_point_held: 'failed_precondition',
   restore_point_suspect: 'failed_precondition',
   task_not_found: 'not_found',
+  export_directory_missing: 'failed_precondition',
 
   // Tunnel and node
   node_not_found: 'not_found',

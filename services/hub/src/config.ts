@@ -37,6 +37,9 @@ export const hubSettings = {
   ),
   SENDENSE_DATABASE_PASSWORD_FILE: optionalText('a file whose first line is its password'),
   SENDENSE_RUNTIME_DIR: text('sockets', '/run/sendense'),
+  SENDENSE_EXPORT_DIR: optionalText(
+    'where restore points are exported to, in folders of their own; no exports if not given',
+  ),
   SENDENSE_LOG_LEVEL: choice('how much is logged', 'info', [
     'trace',
     'debug',
@@ -94,6 +97,8 @@ export interface HubConfig {
   readonly database?: MariaDbTarget | undefined;
   /** Absolute; short enough for unix sockets below it. */
   readonly runtimeDirectory: string;
+  /** Absolute; without it nothing can be exported. */
+  readonly exportDirectory?: string | undefined;
   readonly logLevel: LogLevel;
   readonly qemuNbd: string;
   readonly qemuImg: string;
@@ -141,6 +146,7 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
     dataDirectory: resolve(settings.SENDENSE_DATA_DIR),
     database: databaseUrl === undefined ? undefined : mariaDbTarget(databaseUrl, passwordFile),
     runtimeDirectory,
+    exportDirectory: settings.SENDENSE_EXPORT_DIR && resolve(settings.SENDENSE_EXPORT_DIR),
     logLevel: settings.SENDENSE_LOG_LEVEL,
     qemuNbd: settings.SENDENSE_QEMU_NBD,
     qemuImg: settings.SENDENSE_QEMU_IMG,

@@ -4,6 +4,7 @@ import type { TunnelServer } from '@sendense/tunnel';
 import type { AuditTrail } from './audit-trail.js';
 import type { ChainLocks } from './chains/locks.js';
 import type { HubConfig } from './config.js';
+import type { ExportDirectory } from './exports/export-directory.js';
 import type { Metrics } from './metrics.js';
 import type { Nodes } from './nodes/nodes.js';
 import type { Repositories } from './repositories/repositories.js';
@@ -23,6 +24,7 @@ export interface HubContext {
   readonly runs: BackupRuns;
   readonly tasks: Tasks;
   readonly retention: Retention;
+  readonly exports: ExportDirectory;
   readonly locks: ChainLocks;
   readonly tunnel: TunnelServer;
   readonly audit: AuditTrail;

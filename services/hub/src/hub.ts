@@ -17,6 +17,7 @@ import { ScheduledVerification } from './chains/schedule-verify.js';
 import { ownerMark, type HubConfig } from './config.js';
 import type { HubContext } from './context.js';
 import { ownDirectory } from './directories.js';
+import { ExportDirectory } from './exports/export-directory.js';
 import { hostKey } from './host-key.js';
 import { Metrics } from './metrics.js';
 import { Nodes } from './nodes/nodes.js';
@@ -78,12 +79,10 @@ export async function createHub(
     'node connections',
     new Nodes({ catalog, runtimeDirectory: config.runtimeDirectory, log }),
   );
-  const repositories = new Repositories({
-    catalog,
-    hubId: keyFingerprint(hostKeyPem),
-    ownDirectories: [dataDirectory, config.runtimeDirectory],
-    log,
-  });
+  const hubId = keyFingerprint(hostKeyPem);
+  const ownDirectories = [dataDirectory, config.runtimeDirectory];
+  const repositories = new Repositories({ catalog, hubId, ownDirectories, log });
+  const exports = new ExportDirectory({ path: config.exportDirectory, hubId, ownDirectories });
   const locks = new ChainLocks({ catalog, log });
   const owner = ownerMark(dataDirectory);
   // The runs start before there is anything that could be done after a backup.
@@ -102,7 +101,8 @@ export async function createHub(
     locks,
     log,
   });
-  const tasks = await startTasks({ config, catalog, locks, audit, repositories, owner, log }, acquired);
+  const shared = { config, catalog, locks, audit, repositories, exports, owner, log };
+  const tasks = await startTasks(shared, acquired);
   const retention = new Retention({ catalog, tasks, log });
   afterBackup = (...chain) => retention.afterBackup(...chain);
   const context: HubContext = {
@@ -114,6 +114,7 @@ export async function createHub(
     runs,
     tasks,
     retention,
+    exports,
     locks,
     tunnel,
     audit,

@@ -1,8 +1,9 @@
-import type { Command } from 'commander';
-import { printable } from '@sendense/core';
+import { Option, type Command } from 'commander';
+import { printable, SendenseError } from '@sendense/core';
 import type { RestorePoint, Task } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { NO_WAIT, stayWith, type WaitOption } from '../long-work.js';
+import { wholeNumber } from '../option-values.js';
 import { POINT_COLUMNS, showPoint, suspectNotes } from '../restore-point-view.js';
 
 const path = (id: string) => `/api/v1/restore-points/${encodeURIComponent(id)}`;
@@ -11,6 +12,7 @@ export function addRestorePointCommands(program: Command, context: CommandContex
   const point = program.command('restore-point').description('what can be restored');
   addReading(point, context);
   addVerify(point, context);
+  addExport(point, context);
   addDelete(point, context);
   addHolds(point, context);
 }
@@ -62,6 +64,51 @@ Examples:
       const body = options.quick ? { quick: true } : {};
       await stayWith(context, command, await context.api().post<Task>(`${path(id)}/verify`, body), options);
     });
+}
+
+interface ExportOptions extends WaitOption {
+  readonly to: string;
+  readonly disk?: number[];
+  readonly all?: boolean;
+  readonly format: string;
+  readonly acceptSuspect?: boolean;
+}
+
+function addExport(point: Command, context: CommandContext): void {
+  const formats = new Option('--format <format>', 'of the files').choices(['raw', 'qcow2', 'vmdk', 'vhdx']);
+  point
+    .command('export <id>')
+    .description('write disks of a restore point to files on the hub, every block compared with its hash')
+    .requiredOption('--to <name>', 'the folder that is made for them below SENDENSE_EXPORT_DIR of the hub')
+    .addOption(new Option('--disk <key...>', 'only these disks').argParser(eachKey).conflicts('all'))
+    .option('--all', 'all disks')
+    .addOption(formats.default('raw'))
+    .option('--accept-suspect', 'also a suspect point; a block that is wrong fails it all the same')
+    .option(...NO_WAIT)
+    .addHelpText(
+      'after',
+      `
+The folder appears when all of it is written; when anything fails nothing is left of it. qcow2, vmdk and vhdx are made
+from a raw file beside them, and need its space for a while.
+
+Examples:
+  sendense restore-point export backup-pgtest1-20261121-084316 --all --to pgtest1-monday
+  sendense restore-point export backup-pgtest1-20261121-084316 --disk 2000 --to root-disk --format qcow2`,
+    )
+    .action(async (id: string, options: ExportOptions, command: Command) => {
+      const { to, disk, all, format, acceptSuspect } = options;
+      if (!disk && !all) throw new SendenseError('invalid_argument', 'say which disks: --all, or --disk KEY');
+      const body = {
+        ...{ to, format },
+        ...(disk ? { disk_keys: disk } : {}),
+        ...(acceptSuspect ? { accept_suspect: true } : {}),
+      };
+      await stayWith(context, command, await context.api().post<Task>(`${path(id)}/export`, body), options);
+    });
+}
+
+function eachKey(text: string, before: number[] | undefined): number[] {
+  return [...(before ?? []), wholeNumber(0)(text)];
 }
 
 function addDelete(point: Command, context: CommandContext): void {

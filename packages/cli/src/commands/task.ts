@@ -15,14 +15,14 @@ interface ListOptions {
 export function addTaskCommands(program: Command, context: CommandContext): void {
   const task = program
     .command('task')
-    .description('long work on repositories: verifying, removing, pruning, rescanning');
+    .description('long work on repositories: verifying, exporting, removing, pruning, rescanning');
   const path = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 
   task
     .command('list')
     .description('tasks, newest first')
     .option('--state <state>', 'only those that are queued, running, completed, failed or cancelled')
-    .option('--kind <kind>', 'only those of this kind: verify, remove, prune or rescan')
+    .option('--kind <kind>', 'only those of this kind: verify, export, remove, prune or rescan')
     .option('--limit <n>', 'at most this many', wholeNumber(1), 50)
     .addHelpText('after', '\nExample:\n  sendense task list --state running')
     .action(async ({ state, kind, limit }: ListOptions, command: Command) => {

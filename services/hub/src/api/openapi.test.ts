@@ -62,6 +62,7 @@ const ROUTES = [
   'GET /api/v1/tasks/{id}',
   'POST /api/v1/tasks/{id}/cancel',
   'POST /api/v1/restore-points/{id}/verify',
+  'POST /api/v1/restore-points/{id}/export',
   'POST /api/v1/repositories/{id}/rescan',
   'GET /api/v1/repositories/{id}/retention',
   'PUT /api/v1/repositories/{id}/retention',

@@ -72,12 +72,15 @@ async function run(
 }
 
 /** Its images may have moved already, as only the removal knows: what looks like damage then is none. */
-function refuseUnfinishedRemoval(point: RestorePointRecord, ancestors: readonly RestorePointRecord[]): void {
+export function refuseUnfinishedRemoval(
+  point: RestorePointRecord,
+  ancestors: readonly RestorePointRecord[],
+): void {
   const removing = ancestors.find(({ state }) => state === 'removing');
   if (!removing) return;
   throw new SendenseError(
     'chain_busy',
-    `${point.id} cannot be verified now: the removal of ${removing.id}, whose data it takes over, has begun and is not finished. Finish it with 'sendense restore-point delete ${removing.id}' and verify again`,
+    `${point.id} cannot be read now: the removal of ${removing.id}, whose data it takes over, has begun and is not finished. Finish it with 'sendense restore-point delete ${removing.id}' and try again`,
     { context: { restore_point_id: point.id, removing_point_id: removing.id }, retryable: true },
   );
 }
@@ -103,6 +106,17 @@ function resultOf(
     })),
     suspects: suspects.map(({ id }) => id),
   };
+}
+
+/** What was found while a point was read for another purpose: it is suspect from now on. @returns the error that says so */
+export async function foundDamaged(
+  catalog: Catalog,
+  point: RestorePointRecord,
+  findings: readonly Finding[],
+  findingCount: number,
+): Promise<SendenseError> {
+  const verification = { full: false, blocksChecked: 0, findings, findingCount };
+  return failure(point, verification, await record(catalog, point, verification));
 }
 
 /** @returns the points that are suspect because of it */

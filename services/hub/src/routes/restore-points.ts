@@ -5,9 +5,11 @@ import { requireRemovable } from '../chains/remove-inspect.js';
 import { removalRequest } from '../chains/remove-task.js';
 import { verifyTask } from '../chains/verify-task.js';
 import type { HubContext } from '../context.js';
+import { exportTask } from '../exports/export-task.js';
 import { Exactly, Id } from '../schemas/fields.js';
 import { given } from '../schemas/given.js';
 import {
+  Export,
   Hold,
   RestorePoint,
   RestorePointPage,
@@ -25,6 +27,7 @@ const ById = Exactly({ id: Id('`restore_point_id`') });
 export function restorePointRoutes(app: Api, hub: HubContext): void {
   readRoutes(app, hub);
   verifyRoute(app, hub);
+  exportRoute(app, hub);
   removeRoute(app, hub);
   holdRoutes(app, hub);
 }
@@ -92,6 +95,37 @@ function verifyRoute(app: Api, hub: HubContext): void {
           requestedBy: `token:${caller?.id ?? 'unknown'}`,
         }),
       );
+      return reply.status(202).header('location', `/api/v1/tasks/${task.id}`).send(shownTask(hub, task));
+    },
+  );
+}
+
+function exportRoute(app: Api, hub: HubContext): void {
+  app.post(
+    '/api/v1/restore-points/:id/export',
+    {
+      config: { access: 'operator', action: 'restore_point.export' },
+      schema: {
+        tags,
+        summary: 'Write disks of a restore point to files of the hub',
+        description:
+          'The answer is the task that does it. The files are in a new folder below SENDENSE_EXPORT_DIR, which appears when all of it is written and every block was compared with its hash; otherwise nothing is left. Refused at once: a name that is taken or leads elsewhere, `restore_point_suspect` unless `accept_suspect` is true, `export_directory_missing`.',
+        security,
+        params: ById,
+        body: Export,
+        response: answers({ 202: Task }),
+      },
+    },
+    async ({ params, body, caller }, reply) => {
+      const request = exportTask(await hub.catalog.restorePoints.get(params.id), {
+        diskKeys: body.disk_keys,
+        format: body.format ?? 'raw',
+        to: body.to,
+        acceptSuspect: body.accept_suspect ?? false,
+        requestedBy: `token:${caller?.id ?? 'unknown'}`,
+      });
+      await hub.exports.requireFree(body.to);
+      const task = await hub.tasks.start(request);
       return reply.status(202).header('location', `/api/v1/tasks/${task.id}`).send(shownTask(hub, task));
     },
   );

@@ -1,6 +1,7 @@
 import type { RestorePointRecord } from '@sendense/catalog';
 import { Type, type Static } from 'typebox';
 import { textFormat } from '../api/validation.js';
+import { EXPORT_FORMATS } from '../exports/export-disk.js';
 import { Bytes, Exactly, Id, iso, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
 
 const BackupType = Type.Enum(['full', 'incremental']);
@@ -84,6 +85,26 @@ export const Verify = Type.Optional(
       'Verify',
     ),
   ),
+);
+
+export const Export = Exactly(
+  {
+    to: Type.String({
+      minLength: 1,
+      maxLength: 1024,
+      ...textFormat,
+      description: 'name of the folder that is made below SENDENSE_EXPORT_DIR; it must not be there',
+      examples: ['pgtest1-of-monday'],
+    }),
+    disk_keys: Type.Optional(
+      Type.Array(Type.Integer(), { minItems: 1, maxItems: 1000, description: 'all disks if not given' }),
+    ),
+    format: Type.Optional(Type.Enum([...EXPORT_FORMATS], { description: '`raw` if not given' })),
+    accept_suspect: Type.Optional(
+      Type.Boolean({ description: 'also a suspect point; a block that is wrong fails it all the same' }),
+    ),
+  },
+  'Export',
 );
 
 export const RestorePointsQuery = Exactly({

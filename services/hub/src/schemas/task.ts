@@ -6,7 +6,7 @@ import { Bytes, Exactly, Id, iso, NextCursor, Nullable, pageQuery, Time } from '
 
 const Kind = Type.Enum([...TASK_KINDS], {
   description:
-    '`verify` reads a restore point and compares its hashes; `remove` takes one out of its chain; `prune` removes what a retention policy lets go; `rescan` reads the manifests of a repository',
+    '`verify` reads a restore point and compares its hashes; `export` writes its disks to files; `remove` takes one out of its chain; `prune` removes what a retention policy lets go; `rescan` reads the manifests of a repository',
 });
 const State = Type.Enum([...TASK_STATES]);
 const SubjectType = Type.Enum([...TASK_SUBJECTS]);

@@ -8,6 +8,8 @@ import { removalTask } from '../chains/remove-task.js';
 import { rescanHandler } from '../chains/rescan-task.js';
 import { verifyHandler } from '../chains/verify-task.js';
 import type { HubConfig } from '../config.js';
+import type { ExportDirectory } from '../exports/export-directory.js';
+import { exportHandler } from '../exports/export-task.js';
 import { pruneHandler } from '../retention/prune-task.js';
 import type { RepositoryAccess } from '../runs/index.js';
 import { TaskRunner } from './runner.js';
@@ -19,6 +21,7 @@ export interface TasksDependencies {
   readonly locks: ChainLocks;
   readonly audit: AuditTrail;
   readonly repositories: RepositoryAccess;
+  readonly exports: ExportDirectory;
   /** See ownerMark. */
   readonly owner: string;
   readonly log: Logger;
@@ -26,7 +29,7 @@ export interface TasksDependencies {
 
 /** All kinds of tasks. Unfinished ones go on from here: call it when nothing of an earlier hub is left running. */
 export async function startTasks(dependencies: TasksDependencies, acquired: OwnedStack): Promise<Tasks> {
-  const { config, catalog, locks, audit, repositories, owner } = dependencies;
+  const { config, catalog, locks, audit, repositories, exports: directory, owner } = dependencies;
   const log = dependencies.log.child({ part: 'tasks' });
   const images = new QemuImg({ command: config.qemuImg, owner, log });
   const tasks = acquired.use(
@@ -39,7 +42,9 @@ export async function startTasks(dependencies: TasksDependencies, acquired: Owne
   tasks.register('remove', removalTask(removal));
   tasks.register('prune', pruneHandler(removal));
   tasks.register('verify', verifyHandler({ catalog, repositories, tools }));
+  tasks.register('export', exportHandler({ catalog, repositories, directory, tools }));
   tasks.register('rescan', rescanHandler({ catalog, repositories, locks, removal }));
+  await directory.sweep(log);
   await tasks.begin();
   const recovery = acquired.use('unfinished removals', new RemovalRecovery({ catalog, tasks, log }));
   await recovery.start();

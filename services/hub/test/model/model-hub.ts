@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { OwnedStack, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
 import { AuditTrail } from '../../src/audit-trail.js';
+import { ExportDirectory } from '../../src/exports/export-directory.js';
 import { startTasks } from '../../src/tasks/start-tasks.js';
 import type { Tasks } from '../../src/tasks/types.js';
 import { ownerOf, Spine, type SpineNode } from '../stage/spine.js';
@@ -37,7 +38,19 @@ export class ModelHub implements AsyncDisposable {
     mkdirSync(runtimeDirectory, { recursive: true, mode: 0o700 });
     const config = { maxTasks: 2, qemuImg: 'qemu-img', qemuNbd: 'qemu-nbd', runtimeDirectory };
     const owner = ownerOf(folder);
-    const tasks = await startTasks({ config, catalog, locks, audit, repositories, owner, log }, owned);
+    const tasks = await startTasks(
+      {
+        config,
+        catalog,
+        locks,
+        audit,
+        repositories,
+        exports: new ExportDirectory({ path: undefined, hubId: 'model', ownDirectories: [] }),
+        owner,
+        log,
+      },
+      owned,
+    );
     return new ModelHub(spine, tasks, owned.move());
   }
 
