@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { freePort, freePortRange, type Stage } from './stage.js';
 
 export interface LabFacts {
@@ -49,7 +49,9 @@ export async function startPair(
     SENDENSE_NBD_PORTS: await freePortRange(10_100, 101),
     SENDENSE_DATA_DIR: stage.path('hub'),
     SENDENSE_RUNTIME_DIR: stage.path('run', 'hub'),
+    SENDENSE_EXPORT_DIR: stage.path('exports'),
   };
+  mkdirSync(hub.SENDENSE_EXPORT_DIR, { recursive: true, mode: 0o750 });
   const url = `http://127.0.0.1:${apiPort}`;
   const token = (
     await stage.run('sendense-hub', ['token', 'create', '--name', 'demo', '--role', 'admin'], hub)

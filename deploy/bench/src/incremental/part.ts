@@ -84,7 +84,8 @@ export async function measureIncrementals(
   const newest = await lengthen(ground, sizes, increments, say);
   const full = await backUp(ground, 'full');
   const restores = await measureRestores({
-    images: { chain: newest.image, full: onlyImage(full.backup) },
+    pair: programs.pair,
+    points: { chain: newest, full: pointOf(full) },
     links: 1 + newest.increments,
     into: programs.stage.path('work', 'restored.raw'),
     times: options.repeat,
@@ -98,14 +99,18 @@ async function lengthen(
   sizes: Sizes,
   increments: number,
   say: (text: string) => void,
-): Promise<{ readonly image: string; readonly increments: number }> {
+): Promise<{ readonly id: string; readonly image: string; readonly increments: number }> {
   say(`taking incrementals until there are ${sizes.increments}`);
   // One at least, whose image is asked for.
   for (let count = increments + 1; ; count++) {
     await ground.vm.change(sizes.blocksPerIncrement);
-    const { backup } = await backUp(ground, 'incremental');
-    if (count >= sizes.increments) return { image: onlyImage(backup), increments: count };
+    const taken = await backUp(ground, 'incremental');
+    if (count >= sizes.increments) return { ...pointOf(taken), increments: count };
   }
+}
+
+function pointOf({ backup }: TakenBackup): { readonly id: string; readonly image: string } {
+  return { id: backup.backup_id, image: onlyImage(backup) };
 }
 
 /** @param blocks that the guest changes before */
