@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian 12 and 13, each with systemd as its init, for the tests that install the packages:
 #   tools/debian-roots.sh DIR MIRROR   → DIR/bookworm, DIR/trixie
-# What the packages depend on is downloaded into them but not installed: the tests have no network.
+# openssl is for the lab. What the packages depend on is downloaded into them but not installed: the tests have no network.
 set -euo pipefail
 dir=$1 mirror=$2
 mkdir -p "$dir"
@@ -10,7 +10,7 @@ make_root() {
   local suite=$1 components=$2 root=$dir/$1.partial
   shift 2
   rm -rf "$root" "${dir:?}/$suite"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus "$suite" "$root" "$mirror" || return 1
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,openssl "$suite" "$root" "$mirror" || return 1
   echo "deb $mirror $suite $components" >"$root/etc/apt/sources.list"
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   chroot "$root" apt-get update -qq || return 1

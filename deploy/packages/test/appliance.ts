@@ -101,7 +101,7 @@ export class Appliance implements AsyncDisposable {
   async labFacts(): Promise<{ readonly thumbprint_sha256: string; readonly username: string }> {
     return eventually('the lab to be there', async () => {
       const { stdout } = await this.machine.try('head', '-n1', '/srv/lab/facts');
-      return stdout ? (JSON.parse(String(stdout)) as Awaited<ReturnType<Appliance['labFacts']>>) : undefined;
+      return stdout ? (JSON.parse(stdout) as Awaited<ReturnType<Appliance['labFacts']>>) : undefined;
     });
   }
 
@@ -122,8 +122,10 @@ export class Appliance implements AsyncDisposable {
     const vcenter = ['--node', 'site-1', '--endpoint', '127.0.0.1:8443', '--username', facts.username];
     const secret = ['--password-file', '/srv/lab/dir/password', '--thumbprint', facts.thumbprint_sha256];
     await this.sendense('vcenter', 'add', 'main', ...vcenter, ...secret);
-    const [{ vcenter_id } = { vcenter_id: '' }] =
-      await this.sendense<{ vcenter_id: string }[]>('vcenter', 'list');
+    const [{ vcenter_id } = { vcenter_id: '' }] = await this.sendense<{ vcenter_id: string }[]>(
+      'vcenter',
+      'list',
+    );
     await this.sendense('vm', 'protect', 'pgtest1', '--vcenter', vcenter_id);
     await machine.run('install', '-d', '-m', '750', '-o', 'sendense', '/srv/backup');
     const repository = ['repository', 'add', 'main', '--path', '/srv/backup'];
@@ -131,10 +133,30 @@ export class Appliance implements AsyncDisposable {
   }
 
   async nodeIsOnline(): Promise<void> {
-    await eventually('the node to be online', async () => {
-      const { state } = await this.sendense<{ state: string }>('node', 'show', 'site-1');
-      return state === 'online';
+    await eventually(
+      'the node to be online',
+      async () => {
+        const { state } = await this.sendense<{ state: string }>('node', 'show', 'site-1');
+        return state === 'online';
+      },
+      60_000,
+    );
+  }
+
+  async hubAnswers(): Promise<void> {
+    await eventually('the hub to answer', async () => {
+      const { exitCode } = await this.machine.try('sendense', 'status');
+      // 4: not logged in, says the hub.
+      return exitCode === 0 || exitCode === 4;
     });
+  }
+
+  /** Bytes per second of each backup, 0 is unlimited. The hub is started again, so backups that run fail. */
+  async limitRate(bytesPerSecond: number): Promise<void> {
+    await this.machine.write('/etc/sendense/hub.env', `SENDENSE_RATE_LIMIT=${bytesPerSecond}\n`);
+    await this.machine.run('systemctl', 'restart', 'sendense-hub');
+    await this.hubAnswers();
+    await this.nodeIsOnline();
   }
 
   async startBackup(repositoryId: string, type: 'full' | 'incremental'): Promise<string> {
@@ -163,16 +185,41 @@ export class Appliance implements AsyncDisposable {
     for (const { disk_key, qcow2_path } of backup.disk_results) {
       const of = ['--disk', String(disk_key), '--snapshot', `sendense-${backup.backup_id}`];
       const frozen = (await this.lab('disk', 'path', 'pgtest1', ...of)).trim();
-      said.push(await this.machine.run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', frozen, qcow2_path));
+      said.push(
+        await this.machine.run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', frozen, qcow2_path),
+      );
     }
     return said;
+  }
+
+  /** What must outlive the packages, with checksums of what does not change any more. */
+  async data(): Promise<string> {
+    const places = '/srv/backup /var/lib/sendense /var/lib/sendense-node';
+    // SQLite's files beside the database come and go.
+    const files = `find ${places} -type f ! -name '*-wal' ! -name '*-shm' ! -name '*-journal' ! -name 'lock.*'`;
+    const fixed = `find ${places} -type f ( -name '*.qcow2' -o -name '*key' -o -name '*ed25519' )`;
+    const script = `${files} | sort; ${fixed.replaceAll(/[()]/g, '\\$&')} | sort | xargs sha256sum`;
+    return this.machine.run('sh', '-c', script);
   }
 
   /** The commands that run in a service's cgroup, each with its user. */
   async processesOf(unit: string): Promise<string[]> {
     const group = `/sys/fs/cgroup/system.slice/${unit}.service/cgroup.procs`;
     const script = `for p in $(cat ${group}); do echo "$(stat -c %U /proc/$p) $(tr '\\0' ' ' </proc/$p/cmdline)"; done`;
-    return (await this.machine.run('sh', '-c', script)).split('\n').filter((line) => line.includes(' '));
+    const lines = (await this.machine.run('sh', '-c', script)).split('\n');
+    // One that has ended meanwhile has neither.
+    return lines.filter((line) => /^\S+ \S/.test(line));
+  }
+
+  /** As systemd-analyze security sums it up: 0 is closed, 10 is open. */
+  async exposure(unit: string): Promise<number> {
+    const said = await this.machine.run('systemd-analyze', 'security', '--no-pager', unit);
+    return Number(/Overall exposure level for .*: ([\d.]+)/.exec(said)?.[1]);
+  }
+
+  async versions(): Promise<string[]> {
+    const packages = ['sendense-hub', 'sendense-node'];
+    return (await this.machine.run('dpkg-query', '-W', '-f', '${Version}\\n', ...packages)).split('\n');
   }
 
   async property(unit: string, name: string): Promise<string> {

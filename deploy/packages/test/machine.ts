@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa, type Result } from 'execa';
+import { execa } from 'execa';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 
@@ -37,8 +37,13 @@ export class Machine implements AsyncDisposable {
   static async start(options: MachineOptions): Promise<Machine> {
     await execa('cp', ['-a', '--reflink=auto', options.image, options.directory]);
     const machine = new Machine(options);
-    await machine.powerOn();
-    return machine;
+    try {
+      await machine.powerOn();
+      return machine;
+    } catch (error) {
+      await machine[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   async powerOn(): Promise<void> {
@@ -60,11 +65,13 @@ export class Machine implements AsyncDisposable {
         terminateTimeoutMs: POWER_OFF_MS,
       },
     );
-    const init = await eventually('its first process', () => onlyChild(process.pid), BOOT_MS);
-    this.#running = { process, init };
     await eventually(
       'systemd to be up',
       async () => {
+        // Its first child makes the namespaces; the one after that is the machine's systemd.
+        const init = onlyChild(process.pid);
+        if (init === undefined) return false;
+        this.#running = { process, init };
         const { stdout } = await this.try('systemctl', 'is-system-running');
         return stdout === 'running' || stdout === 'degraded';
       },
@@ -91,12 +98,14 @@ export class Machine implements AsyncDisposable {
     return stdout;
   }
 
-  async try(command: string, ...args: string[]): Promise<Result> {
-    return execa('nsenter', this.#enter(command, args), { reject: false, all: true });
+  async try(command: string, ...args: string[]): Promise<{ stdout: string; exitCode: number | undefined }> {
+    const { stdout, exitCode } = await execa('nsenter', this.#enter(command, args), { reject: false });
+    return { stdout, exitCode };
   }
 
   async write(path: string, content: string): Promise<void> {
-    await this.runWith(content, 'install', '-D', '-m', '644', '/dev/stdin', path);
+    const script = 'mkdir -p "$(dirname "$1")" && cat >"$1"';
+    await this.runWith(content, 'sh', '-c', script, 'sh', path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

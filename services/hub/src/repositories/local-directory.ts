@@ -1,6 +1,7 @@
 import { access, constants, realpath, stat, statfs } from 'node:fs/promises';
 import { dirname, isAbsolute } from 'node:path';
 import { SendenseError, systemErrorCode, toSendenseError } from '@sendense/core';
+import { openedBy } from './closed-by-service.js';
 import { MARKER_FILE, readMarker, removeMarker, writeMarker, type Marker } from './marker.js';
 import type {
   ClaimOptions,
@@ -116,6 +117,8 @@ async function isDirectory(path: string): Promise<boolean> {
 }
 
 async function explain(path: string, error: unknown): Promise<SendenseError> {
+  const lines = openedBy(path);
+  if (lines !== undefined) return closed(path, lines, error);
   switch (systemErrorCode(error)) {
     case 'ENOENT':
       return missing(path, 'does not exist', error);
@@ -150,6 +153,15 @@ function notWritable(path: string, why: string, fix: string, cause: unknown): Se
     'repository_not_writable',
     `the repository's directory ${path} is not writable for the hub's user ${name} (uid ${uid}): ${why}. Fix it with: ${fix}`,
     { context: { path, user: name, fix }, cause },
+  );
+}
+
+function closed(path: string, lines: string, cause: unknown): SendenseError {
+  const fix = 'systemctl edit sendense-hub';
+  return new SendenseError(
+    'repository_not_writable',
+    `the repository's directory ${path} is not there for the hub, or read-only: its systemd unit closes this part of the system. Choose a place such as /srv; or open it with '${fix}', a line [Service], the lines ${lines}, and a restart`,
+    { context: { path, fix }, cause },
   );
 }
 

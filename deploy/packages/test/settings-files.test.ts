@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { execa } from 'execa';
+
+const CHECKOUT = resolve(import.meta.dirname, '../../../..');
+
+/** Names and defaults, as the program's --help has them: `SENDENSE_NAME  what it is (default)`. */
+async function settingsOf(program: string): Promise<Map<string, string | undefined>> {
+  const { stdout } = await execa(join(CHECKOUT, 'bin', program), ['--help']);
+  const rows = [...stdout.matchAll(/^ {2}(SENDENSE_\w+) .*?(?:\((?:default: )?([^()]*)\))?$/gm)];
+  return new Map(rows.map(([, name = '', standard]) => [name, standard]));
+}
+
+/** What a settings file shows, commented out. */
+function shownIn(file: string): Map<string, string> {
+  const text = readFileSync(join(CHECKOUT, 'deploy/packages', file), 'utf8');
+  expect(text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))).toEqual([]);
+  const rows = [...text.matchAll(/^#(SENDENSE_\w+)=(.*)$/gm)];
+  return new Map(rows.map(([, name = '', value = '']) => [name, value]));
+}
+
+/** Depend on the machine, or the description of the setting has brackets of its own. */
+const NOT_COMPARED = new Set(['SENDENSE_TUNNEL_WORKERS']);
+
+describe.each([
+  ['sendense-hub', 'hub/hub.env'],
+  ['sendense-node', 'node/node.env'],
+])('the settings file of %s', (program, file) => {
+  it('has every setting with its default, and nothing is set', async () => {
+    const known = await settingsOf(program);
+    known.delete('SENDENSE_CONFIG_FILE');
+    const shown = shownIn(file);
+    expect([...shown.keys()].toSorted()).toEqual([...known.keys()].toSorted());
+    for (const [name, value] of shown) {
+      const standard = known.get(name);
+      const hasNone = standard === undefined || value === '';
+      if (!NOT_COMPARED.has(name) && !hasNone) expect(`${name}=${value}`).toBe(`${name}=${standard}`);
+      if (value !== '') expect(`${name} ${standard !== undefined}`).toBe(`${name} true`);
+    }
+  });
+});
