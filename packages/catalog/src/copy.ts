@@ -4,6 +4,7 @@ import { isAbsolute } from 'node:path';
 import { SendenseError } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { Database, Transaction } from './database.js';
+import { HubLock } from './hub-lock.js';
 import { openMariaDb } from './mariadb.js';
 import { mariaDbTarget, type MariaDbTarget } from './mariadb-target.js';
 import { MARIADB_MIGRATIONS_FOLDER, MIGRATIONS_FOLDER, readMigrations } from './migrate.js';
@@ -58,9 +59,9 @@ const DAY_MS = 86_400_000;
 /**
  * Copies everything from one catalogue into another, which must be empty, and compares what arrived with what was there,
  * in one transaction: the copy is complete or not there. Both are brought up to the schema of this build first.
- * `credential.key` is no part of it. No hub may run on either of them.
+ * `credential.key` is no part of it. No hub may run on either of them: of a file that is the caller's to see to.
  *
- * @throws `not_found` for a source that is not there, `conflict` when the target holds something, `catalog_damaged` when
+ * @throws `catalog_in_use`; `not_found` for a source that is not there, `conflict` when the target holds something, `catalog_damaged` when
  * what was read back differs
  */
 export async function copyCatalog(
@@ -72,8 +73,11 @@ export async function copyCatalog(
     throw new SendenseError('not_found', `there is no catalogue ${from.file}`, {
       context: { path: from.file },
     });
-  await using source = await open(from, log);
-  await using target = await open(to, log);
+  await using owned = new AsyncDisposableStack();
+  for (const location of [from, to])
+    if ('database' in location) owned.use(await HubLock.acquire(location.database, log));
+  const source = owned.use(await open(from, log));
+  const target = owned.use(await open(to, log));
   const options = { timeoutMs: DAY_MS };
   return await source.transaction(
     (reading) => target.transaction((writing) => copyTables(reading, writing), options),

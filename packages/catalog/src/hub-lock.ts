@@ -175,7 +175,8 @@ async function inUse(connection: Connection, name: string, { label }: MariaDbTar
     'SELECT HOST AS host FROM information_schema.PROCESSLIST WHERE ID = IS_USED_LOCK(?)',
     [name],
   );
-  const who = holder === undefined ? '' : ` (connected from ${holder.host})`;
+  // A server without accounts does not know from where.
+  const who = holder?.host ? ` (connected from ${holder.host})` : '';
   return new SendenseError(
     'catalog_in_use',
     `the catalogue ${label} is in use by another hub${who}: stop that one first, or give this one a database of its own. ` +

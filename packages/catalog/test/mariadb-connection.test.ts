@@ -10,15 +10,8 @@ import type { Database, Transaction } from '../src/database.js';
 import { openMariaDb } from '../src/mariadb.js';
 import { MARIADB_MIGRATIONS_FOLDER, readMigrations } from '../src/migrate.js';
 import { describeOnMariaDb, mariaDb } from './databases.js';
-import { MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
+import { DURABLE, MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
 import { Stage } from './stage.js';
-
-/** As a server that is meant to survive a crash. */
-const DURABLE = [
-  '--innodb-flush-log-at-trx-commit=1',
-  '--innodb-doublewrite=1',
-  '--innodb-flush-method=O_DIRECT',
-];
 
 async function open({ target }: OwnDatabase): Promise<Database> {
   const migrations = await readMigrations(MARIADB_MIGRATIONS_FOLDER);
@@ -191,6 +184,16 @@ describeOnMariaDb('a server with accounts', () => {
     writeFileSync(join(folder, 'password'), 'planted%pass\n');
     expect(await attempt('hub', ca, 'secure', join(folder, 'password'))).toBe('open');
     expect(await attempt('hub:planted%25pass', '?ssl-verify=off')).toBe('open');
+    {
+      using data = temporaryDirectory();
+      const target = mariaDbTarget(`mysql://hub:planted%25pass@localhost:${port}/secure${ca}`);
+      const hub = { directory: data.path, database: target, log, asHub: true };
+      await using _ = await openCatalog(hub);
+      await expect(openCatalog(hub)).rejects.toMatchObject({
+        code: 'catalog_in_use',
+        message: expect.stringMatching(/another hub \(connected from (localhost|127\.0\.0\.1):\d+\)/),
+      });
+    }
     await refused({ code: 'permission_denied' }, 'hub:planted-wrong', ca);
     await refused({ code: 'permission_denied' }, 'other:planted%25pass', ca);
     // Also by a server from 11.4 on, which proves with the password that the certificate is its own.

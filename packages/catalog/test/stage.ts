@@ -28,6 +28,13 @@ export class Stage implements AsyncDisposable {
     return stage;
   }
 
+  /** One of an earlier version. @param migrationsFolder what that version had */
+  static async openAs(migrationsFolder: string): Promise<Stage> {
+    const stage = new Stage(await newDatabase());
+    await stage.#open(migrationsFolder);
+    return stage;
+  }
+
   get catalog(): Catalog {
     return this.#catalog!;
   }
@@ -67,7 +74,14 @@ export class Stage implements AsyncDisposable {
 
   async reopen(): Promise<Catalog> {
     await this.close();
-    this.#catalog = await openCatalog({ directory: this.directory, database: this.database?.target, log });
+    return this.#open();
+  }
+
+  async #open(migrationsFolder?: string): Promise<Catalog> {
+    this.#catalog = await openCatalog({
+      ...{ directory: this.directory, database: this.database?.target, log },
+      ...(migrationsFolder === undefined ? {} : { migrationsFolder }),
+    });
     return this.#catalog;
   }
 

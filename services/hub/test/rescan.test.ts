@@ -1,44 +1,17 @@
 import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { openCatalog, type Catalog, type RestorePointRecord } from '@sendense/catalog';
+import { openCatalog, type RestorePointRecord } from '@sendense/catalog';
 import { QemuImg } from '@sendense/qemu';
 import { silentLogger as log } from '@sendense/runtime';
 import { requires, temporaryDirectory } from '@sendense/runtime/testing';
-import { ChainLocks } from '../src/chains/locks.js';
 import { removePoint } from '../src/chains/remove-point.js';
-import { rescanHandler, rescanTask } from '../src/chains/rescan-task.js';
 import { Repositories } from '../src/repositories/repositories.js';
 import { formatManifest, type Manifest } from '../src/runs/manifest.js';
 import { ChainStage, type ChainVm } from './stage/chain-stage.js';
-import { FakeNode } from './stage/fake-node.js';
-import { Spine } from './stage/spine.js';
+import { NOTHING, rescan } from './stage/rescan.js';
 
 const MIB = 2 ** 20;
-
-async function rescan(catalog: Catalog, repositories: Repositories, repositoryId: string) {
-  const images = new QemuImg();
-  const handler = rescanHandler({
-    ...{ catalog, repositories },
-    locks: new ChainLocks({ catalog, log }),
-    removal: { catalog, repositories, images },
-  });
-  const task = await catalog.tasks.create(rescanTask(repositoryId, 'test'));
-  const nothing = () => undefined;
-  const context = { signal: new AbortController().signal, log };
-  const result = await handler.run(task, { ...context, progress: nothing, soFar: nothing, commit: nothing });
-  expect(await catalog.chainLocks.list()).toEqual([]);
-  return result;
-}
-
-const NOTHING = {
-  points_added: [],
-  points_missing: [],
-  strangers: [],
-  damaged: [],
-  partial: [],
-  removals_finished: [],
-};
 
 requires(
   describe,
@@ -305,49 +278,5 @@ requires(
       },
     ]);
     expect(await rescan(older.catalog, older.repositories, record.id)).toMatchObject(NOTHING);
-  });
-});
-
-requires(
-  describe,
-  'qemu-nbd',
-  'qemu-img',
-)('a hub whose catalogue was lost', () => {
-  it('finds its points again, and goes on with increments of the same VM', async () => {
-    using folder = temporaryDirectory('sdl');
-    await using node = await FakeNode.start();
-    const vm = node.addVm('pgtest1', [{ key: 2000, sizeBytes: 2 * MIB }]);
-    const before = await (async () => {
-      await using spine = await Spine.start(node, { folder: folder.path });
-      const contextId = await spine.protect(vm);
-      vm.disk(2000).fill(0, MIB);
-      await spine.backUp(contextId);
-      vm.disk(2000).fill(0, 4096, 'changed');
-      await spine.backUp(contextId, { type: 'incremental' });
-      const points = await spine.catalog.restorePoints.list();
-      return { contextId, points: points.items, repository: await spine.repository() };
-    })();
-    rmSync(join(folder.path, 'data'), { recursive: true });
-
-    await using spine = await Spine.start(node, { folder: folder.path });
-    const { id } = await spine.repository();
-    expect(id).toBe(before.repository.id);
-    const result = await rescan(spine.catalog, spine.repositories, id);
-    expect(result).toMatchObject({
-      ...NOTHING,
-      points_added: before.points.map(({ id }) => id).toReversed(),
-    });
-    const { items } = await spine.catalog.restorePoints.list();
-    const sealedAside = (points: readonly RestorePointRecord[]) =>
-      points.map((point) => ({ ...point, sealedAt: 0 }));
-    expect(sealedAside(items)).toEqual(sealedAside(before.points));
-
-    expect(await spine.protect(vm)).toBe(before.contextId);
-    vm.disk(2000).fill(MIB, 4096, 'later');
-    const next = await spine.backUp(before.contextId, { type: 'incremental' });
-    expect(next).toMatchObject({
-      state: 'completed',
-      disks: [{ backupType: 'incremental', reason: 'changed_blocks', parentPointId: items[0]!.id }],
-    });
   });
 });

@@ -28,6 +28,13 @@ const SMALL_AND_FAST = [
   '--sql-mode=',
 ];
 
+/** For a server that is to be killed: as one that is meant to survive a crash. */
+export const DURABLE = [
+  '--innodb-flush-log-at-trx-commit=1',
+  '--innodb-doublewrite=1',
+  '--innodb-flush-method=O_DIRECT',
+];
+
 /** A database of a test's own. */
 export interface OwnDatabase {
   readonly url: string;

@@ -1,3 +1,5 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { catalogLocation, copyCatalog, type CatalogLocation } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
 import { buildInfo, createLogger, lockDirectory } from '@sendense/runtime';
@@ -14,8 +16,8 @@ export interface CopyOptions {
 }
 
 /**
- * Copies the catalogue into an empty database, while the hub of the configured data directory does not run.
- * @throws `data_directory_in_use` when it does; what {@link copyCatalog} throws
+ * Copies the catalogue into an empty database, while no hub runs on either, nor that of the configured data directory.
+ * @throws `data_directory_in_use`, `catalog_in_use` when one does; what {@link copyCatalog} throws
  */
 export async function copyDatabase(
   env: NodeJS.ProcessEnv,
@@ -25,15 +27,22 @@ export async function copyDatabase(
   const from = location('--from', options.from, options.fromPasswordFile);
   const to = location('--to', options.to, options.toPasswordFile);
   const directory = await ownDirectory(readConfig(env).dataDirectory, 'SENDENSE_DATA_DIR');
-  using _ = lockDirectory(directory, {
-    service: 'sendense-hub database copy',
-    version: buildInfo.version,
-  });
+  using locks = new DisposableStack();
+  const holder = { service: 'sendense-hub database copy', version: buildInfo.version };
+  for (const one of new Set([directory, ...directoriesOf(from, to)])) locks.use(lockDirectory(one, holder));
   const log = createLogger({ service: 'sendense-hub', level: 'warn' });
   for (const { table, rows } of await copyCatalog(from, to, log)) output.print(`${table}\t${rows}`);
   output.note(
     `Copied and compared. The passwords in it open with ${directory}/credential.key only: keep that file where the hub runs.`,
   );
+}
+
+/** Where files lie that exist, or shall: another hub may have its data there. */
+function directoriesOf(...locations: readonly CatalogLocation[]): string[] {
+  return locations.flatMap((location) => {
+    const folder = 'file' in location ? dirname(location.file) : '';
+    return folder !== '' && existsSync(folder) ? [realpathSync(folder)] : [];
+  });
 }
 
 /** A password in a command line can be read by everybody on this machine. */

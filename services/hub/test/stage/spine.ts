@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { openCatalog, type BackupRecord, type Catalog } from '@sendense/catalog';
+import { mariaDbTarget, openCatalog, type BackupRecord, type Catalog } from '@sendense/catalog';
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { ChainLocks } from '../../src/chains/locks.js';
@@ -32,6 +32,8 @@ export interface SpineOptions {
   /** Holds `data` and the repository; made when it is not given. */
   readonly folder?: string;
   readonly repositoryPath?: string;
+  /** The catalogue on MariaDB. */
+  readonly databaseUrl?: string;
   readonly ports?: PortRange;
   readonly limits?: { total?: number; perNode?: number; perHost?: number; perDatastore?: number };
   readonly timing?: Partial<RunTiming>;
@@ -71,7 +73,13 @@ export class Spine implements AsyncDisposable {
       owned.defer('folder', () => rmSync(folder, { recursive: true, force: true }));
     const data = join(folder, 'data');
     mkdirSync(data, { recursive: true, mode: 0o700 });
-    const catalog = owned.use('catalogue', await openCatalog({ directory: data, log }));
+    const catalog = owned.use(
+      'catalogue',
+      await openCatalog({
+        ...{ directory: data, asHub: true, log },
+        database: options.databaseUrl === undefined ? undefined : mariaDbTarget(options.databaseUrl),
+      }),
+    );
     const repositories = new Repositories({ catalog, hubId: 'hub-of-the-test', ownDirectories: [data], log });
     const connections = owned.use(
       'node connections',
