@@ -20,7 +20,7 @@ SYSTEM_PACKAGES=(
   ca-certificates gcc g++ make python3 python3-venv xz-utils util-linux procps iproute2
   qemu-utils nbdkit libnbd-bin openssh-client openssl e2fsprogs fdisk
 )
-TEST_PACKAGES=(openssh-server python3-pyvmomi curl mariadb-server-core)
+TEST_PACKAGES=(openssh-server python3-pyvmomi curl mariadb-server-core systemd)
 
 say() { printf '\033[2m·\033[0m %s\n' "$*" >&2; }
 fail() {
@@ -196,7 +196,21 @@ install_go_tools() {
   }
 }
 setup_go_tools() { stamped go-tools "$GRPCURL_VERSION $VCSIM_VERSION" install_go_tools; }
+
+# Debian 12 and 13 for the tests that install the packages there; only root can start them.
+install_debian_roots() {
+  install_packages systemd-container debootstrap
+  say "making a fresh Debian 12 and 13"
+  timeout --kill-after=10 900 tools/debian-roots.sh "$TOOLS/debian" "$(debian_mirror)"
+}
+setup_debian_roots() {
+  [ "$(id -u)" = 0 ] || return 0
+  # The other tests do not need them; these say what is missing, and in CI they fail.
+  (stamped debian-roots "$(hash_of tools/debian-roots.sh)" install_debian_roots) || say "the packages cannot be tested here"
+}
+
 setup_test_tools() {
   install_packages "${TEST_PACKAGES[@]}"
   setup_go_tools
+  setup_debian_roots
 }

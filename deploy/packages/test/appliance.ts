@@ -20,6 +20,9 @@ export const needs = (suite: Suite): string[] => [
   ...(process.getuid?.() === 0 ? [] : ['root, which systemd-nspawn needs/']),
 ];
 
+/** What `sendense` exits with when no hub answers. */
+const HUB_UNREACHABLE = 3;
+
 interface BackupAnswer {
   readonly backup_id: string;
   readonly state: string;
@@ -146,8 +149,8 @@ export class Appliance implements AsyncDisposable {
   async hubAnswers(): Promise<void> {
     await eventually('the hub to answer', async () => {
       const { exitCode } = await this.machine.try('sendense', 'status');
-      // 4: not logged in, says the hub.
-      return exitCode === 0 || exitCode === 4;
+      // It also says that something of it is not well, a node that is away for example.
+      return exitCode !== HUB_UNREACHABLE;
     });
   }
 
