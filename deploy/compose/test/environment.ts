@@ -31,7 +31,9 @@ export class Environment implements AsyncDisposable {
 
   /** The images are built first, of what is compiled here. What an earlier run left is removed. */
   static async up(): Promise<Environment> {
-    await execa(join(ROOT, 'deploy/images/build'), { cwd: ROOT });
+    // While working on the suite itself the images may stay as they are.
+    if (process.env['COMPOSE_SUITE_IMAGES'] !== 'keep')
+      await execa(join(ROOT, 'deploy/images/build'), { cwd: ROOT });
     const folder = temporaryDirectory('sdk');
     const databasePassword = `planted-database-${randomBytes(12).toString('hex')}`;
     const port = await freePort();

@@ -15,21 +15,22 @@ export function faultTests(environment: () => Environment, walked: Walked): void
 
   /** Whatever happened: nothing is left, and the next backup is one. */
   afterEach(async () => {
+    const subject = vm();
     await environment().lab('fault', 'clear');
     for (const service of ['mariadb', 'hub', 'node', 'lab'] as const) await environment().healthy(service);
     await environment().nodeOnline();
     await eventually(
       'nothing is left',
       async () => {
-        expect(await vm().leftovers()).toEqual(NOTHING_LEFT);
+        expect(await subject.leftovers()).toEqual(NOTHING_LEFT);
         return true;
       },
       120_000,
     );
-    await vm().write(2001, 0, 65_536, `after ${Date.now()}`);
-    const next = await vm().backUp('incremental');
+    await subject.write(2001, 0, 65_536, `after ${Date.now()}`);
+    const next = await subject.backUp('incremental');
     expect(next).toMatchObject({ state: 'completed', error: null });
-    expect(await vm().compare(next)).toEqual({ 2000: true, 2001: true });
+    expect(await subject.compare(next)).toEqual({ 2000: true, 2001: true });
   }, 300_000);
 
   it('fails a backup whose node is cut off, and goes on when it is back', async () => {

@@ -41,7 +41,7 @@ export class ProtectedVm {
     options: { readonly name: string; readonly vcenterId: string; readonly repositoryId: string },
   ): Promise<ProtectedVm> {
     const { name, vcenterId, repositoryId } = options;
-    await environment.lab('vm', 'create', name, '--disk', '48M', '--disk', '8M,controller=scsi1');
+    await environment.lab('vm', 'create', name, '--disk', '48M', '--disk', '8M');
     const vm = new ProtectedVm(environment, name, repositoryId);
     await vm.write(2000, 0, 40 * MIB);
     await vm.write(2001, 0, 4 * MIB);

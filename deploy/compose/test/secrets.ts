@@ -5,7 +5,7 @@ import { expect, it } from '@jest/globals';
 import { temporaryDirectory } from '@sendense/runtime/testing';
 import type { PlantedSecrets, ProcessListWatch } from '@sendense/runtime/testing/secrets';
 import { docker } from './docker.js';
-import { ROOT, type Environment, type Service } from './environment.js';
+import type { Environment, Service } from './environment.js';
 import type { Walked } from './walk.js';
 
 const SERVICES: readonly Service[] = ['hub', 'node', 'lab', 'mariadb'];
@@ -88,12 +88,30 @@ export function secretsTests(environment: () => Environment, watched: () => Watc
     expect(found).toEqual([]);
   }, 120_000);
 
-  it('has none in a layer of an image, nor where it was built', async () => {
+  it('has none in a layer of an image', async () => {
     const images = SERVICES.map((service) => `sendense/${service}`);
-    const strangers = [...patterns(), `${ROOT}/`, '_authToken'];
+    const strangers = [...patterns(), '_authToken'];
     const command = (file: string) => `docker save "$@" | grep -aoF -f ${file} | sort -u`;
     expect((await grep(strangers, command, ...images)).map((hit) => named(hit))).toEqual([]);
   }, 300_000);
+
+  it.each([
+    ['a folder without one, which cannot be written', 'chmod 500 "$1"', 'there is no file'],
+    ['a short one', 'echo short >"$1/database-password"; chmod 400 "$1"/*', 'shorter than 16'],
+    [
+      'one that others can read',
+      'echo long-enough-for-it >"$1/database-password"; chmod 444 "$1"/*',
+      'by others',
+    ],
+  ])('is made up for %s: the start is refused with the reason', async (_what, prepare, reason) => {
+    using folder = temporaryDirectory('sds');
+    await run(`umask 077; ${prepare}; chown -R 10001:10001 "$1"`, [folder.path]);
+    const started = docker(
+      ...['run', '--rm', '--volume', `${folder.path}:/secrets`, '--entrypoint', 'settle-secrets'],
+      ...['sendense/hub', '/secrets'],
+    );
+    await expect(started).rejects.toThrow(reason);
+  });
 
   const patterns = () => watched().secrets.patterns.map(({ text }) => text);
   /** What was found and where, without the secret itself. */
@@ -120,7 +138,7 @@ function run(command: string, args: readonly string[]): Promise<string[]> {
     const options = { env: { ...process.env, LC_ALL: 'C' }, maxBuffer: 64 << 20 };
     execFile('bash', ['-c', command, 'bash', ...args], options, (error, stdout) => {
       // grep's 1 is: nothing found.
-      if (error && error.code !== 1) reject(error as Error);
+      if (error && error.code !== 1) reject(error);
       else resolve(stdout.split('\n').filter((line) => line !== ''));
     });
   });

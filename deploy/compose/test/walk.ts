@@ -124,4 +124,21 @@ export function walkTests(environment: () => Environment, walked: Walked): void 
       expect(stdout).toContain('"pgtest1"');
     }
   }, 60_000);
+  it('is shown by the demo, too, whose last line is JSON with the facts', async () => {
+    const { stdout, stderr, exitCode } = await environment().compose('run', '--rm', '--no-deps', 'demo');
+    environment().api.answers.push(stdout, stderr); // Its container is gone, and what it printed with it.
+    if (exitCode !== 0) throw new Error(`exit code ${exitCode}: ${stdout}\n${stderr}`);
+    expect(JSON.parse(stdout.split('\n').at(-1) ?? '')).toMatchObject({
+      ok: true,
+      state: 'completed',
+      disks: [
+        { backup_type: 'full', identical: true },
+        { backup_type: 'full', identical: true },
+      ],
+      incremental: { state: 'completed' },
+      verify: { outcome: 'passed' },
+      snapshots_left: 0,
+      leases_left: 0,
+    });
+  }, 400_000);
 }

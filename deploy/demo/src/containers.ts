@@ -43,10 +43,13 @@ export async function runDemoInContainers(env: NodeJS.ProcessEnv): Promise<boole
   const disks = await makeGuestDisks(programs.path('work', 'guest'));
   const vm = await nextVm();
   await createVm(programs, vm, disks);
-  await enrolNode(hub);
+  const node = await enrolNode(hub);
   say('adding vCenter and the repository');
   const lab = JSON.parse(await inLab(programs, 'info', '--json')) as LabFacts;
-  const configured = await configure(hub, { lab, vm, repositoryPath: programs.path('repository') });
+  const configured = await configure(hub, {
+    ...{ lab, node, vm },
+    repositoryPath: programs.path('repository'),
+  });
   const facts = await showEverything(programs, hub, { vm, ...configured, disks });
   await rm(programs.path('work', 'guest'), { recursive: true, force: true });
   console.log(JSON.stringify(facts));
@@ -68,22 +71,23 @@ async function nextVm(): Promise<string> {
   return `pgtest${vms.length + 1}`;
 }
 
-/** Has the node enrol itself, unless it did already, and waits until the hub sees it. */
-async function enrolNode({ cli }: Hub): Promise<void> {
+/** Has the node enrol itself, unless it did already, and waits until the hub sees it. @returns its name */
+async function enrolNode({ cli }: Hub): Promise<string> {
   const nodes = await cli<readonly { name: string; state: string }[]>('node', 'list');
-  if (!nodes.some(({ state }) => state === 'online')) {
-    say(`enrolling the node as ${NODE_NAME}`);
-    const known = nodes.some(({ name }) => name === NODE_NAME);
-    const { enrolment_token: token } = await cli<{ enrolment_token: string }>(
-      ...['node', known ? 'token' : 'add', NODE_NAME],
-    );
+  const enrolled = nodes.find(({ state }) => state === 'online' || state === 'offline');
+  const name = enrolled?.name ?? NODE_NAME;
+  if (!enrolled) {
+    say(`enrolling the node as ${name}`);
+    const how = nodes.some((node) => node.name === name) ? 'token' : 'add';
+    const { enrolment_token: token } = await cli<{ enrolment_token: string }>('node', how, name);
     await writeFile(`${ENROLMENT_TOKEN}.new`, `${token}\n`, { mode: 0o600 });
     await rename(`${ENROLMENT_TOKEN}.new`, ENROLMENT_TOKEN);
   }
   const end = Date.now() + ONLINE_WITHIN_MS;
-  while ((await cli<{ state: string }>('node', 'show', NODE_NAME)).state !== 'online') {
+  while ((await cli<{ state: string }>('node', 'show', name)).state !== 'online') {
     if (Date.now() > end)
       throw new SendenseError('timeout', 'the node does not come online: docker compose logs node hub');
     await delay(500);
   }
+  return name;
 }

@@ -1,4 +1,4 @@
-import { Stage, startLab, startPair } from '@sendense/stage';
+import { NODE_NAME, Stage, startLab, startPair } from '@sendense/stage';
 import { makeGuestDisks } from './guest-disks.js';
 import { nextSteps } from './next-steps.js';
 import { carriersLeft } from './proof.js';
@@ -21,7 +21,10 @@ export async function runDemo(directory: string, keep: boolean): Promise<boolean
     const lab = await startLab(stage);
     await createVm(stage, VM, disks);
     const pair = await startPair(stage, lab);
-    const configured = await configure(pair, { lab, vm: VM, repositoryPath: stage.path('repository') });
+    const configured = await configure(pair, {
+      ...{ lab, node: NODE_NAME, vm: VM },
+      repositoryPath: stage.path('repository'),
+    });
     const shown = await showEverything(stage, pair, { vm: VM, ...configured, disks });
     const processes_left = carriersLeft(stage);
     const facts: LocalFacts = { ...shown, ok: shown.ok && processes_left === 0, processes_left };

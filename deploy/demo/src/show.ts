@@ -1,4 +1,4 @@
-import { NODE_NAME, type Constellation, type LabFacts, type Programs } from '@sendense/stage';
+import type { Constellation, LabFacts, Programs } from '@sendense/stage';
 import { previewRetention, verify, type PreviewFacts, type VerifyFacts } from './after.js';
 import { backUp, isProven, type ProvenBackup } from './back-up.js';
 import { guestWrites, inLab, snapshotList } from './guest.js';
@@ -42,21 +42,33 @@ export async function createVm(programs: Programs, vm: string, disks: readonly G
   }
 }
 
-/** vCenter, protection and repository, as a person would with the CLI. */
+export interface Surroundings {
+  readonly lab: LabFacts;
+  readonly node: string;
+  readonly vm: string;
+  readonly repositoryPath: string;
+}
+
+/** vCenter, protection and repository, as a person would with the CLI; what is there from an earlier demo is used. */
 export async function configure(
   { cli }: Hub,
-  options: { readonly lab: LabFacts; readonly vm: string; readonly repositoryPath: string },
+  { lab, node, vm: name, repositoryPath: path }: Surroundings,
 ): Promise<{ readonly repositoryId: string; readonly changeTracking: string }> {
-  const { lab, vm: name, repositoryPath: path } = options;
-  const vcenter = await cli<{ vcenter_id: string }>(
-    ...['vcenter', 'add', 'lab', '--node', NODE_NAME, '--endpoint', new URL(lab.endpoint).host],
-    ...['--username', lab.username, '--password-file', lab.password_file],
-    ...['--thumbprint', lab.thumbprint_sha256],
-  );
+  const vcenters = await cli<readonly { vcenter_id: string; name: string }[]>('vcenter', 'list');
+  const vcenter =
+    vcenters.find((one) => one.name === 'lab') ??
+    (await cli<{ vcenter_id: string }>(
+      ...['vcenter', 'add', 'lab', '--node', node, '--endpoint', new URL(lab.endpoint).host],
+      ...['--username', lab.username, '--password-file', lab.password_file],
+      ...['--thumbprint', lab.thumbprint_sha256],
+    ));
   const vm = await cli<{ change_tracking: { state: string } }>(
     ...['vm', 'protect', name, '--vcenter', vcenter.vcenter_id],
   );
-  const repository = await cli<{ repository_id: string }>('repository', 'add', 'main', '--path', path);
+  const repositories = await cli<readonly { repository_id: string; path: string }[]>('repository', 'list');
+  const repository =
+    repositories.find((one) => one.path === path) ??
+    (await cli<{ repository_id: string }>('repository', 'add', 'main', '--path', path));
   return { repositoryId: repository.repository_id, changeTracking: vm.change_tracking.state };
 }
 
