@@ -123,8 +123,11 @@ export class HubLock implements AsyncDisposable {
     if (!connection) return false;
     const ended = new AbortController();
     const end = () => ended.abort();
-    for (const event of ['error', 'end'] as const) connection.on(event, end);
+    const events = ['error', 'end'] as const;
+    for (const event of events) connection.on(event, end);
     await delay(LOOK_EVERY_MS, AbortSignal.any([ended.signal, this.#stop.signal])).catch(() => undefined);
+    // The connection lives as long as the hub: listeners that stay would gather.
+    for (const event of events) connection.off(event, end);
     if (ended.signal.aborted || this.#stop.signal.aborted) return false;
     return connection.ping().then(
       () => true,
