@@ -7,6 +7,8 @@ import { clusterPlace, ExtentCollector, type LayerExtent } from './l2-table.js';
 /** Bits 9 to 55 of an L1 entry are the table's offset, bit 63 says that nobody shares it; the others must be 0. */
 const L1_RESERVED_HIGH = 0x7f00_0000;
 
+const OPEN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** One plain QCOW2 image, by itself: what lies beneath it is not its business. */
 export class Qcow2Layer implements AsyncDisposable {
   private constructor(
@@ -23,8 +25,8 @@ export class Qcow2Layer implements AsyncDisposable {
    * @throws what the system says when it cannot be opened
    */
   static async open(path: string): Promise<Qcow2Layer | string> {
-    // Not through a link: it could lead anywhere.
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    // Not through a link: it could lead anywhere. A pipe must not be waited for.
+    const file = await open(path, OPEN);
     let opened: Qcow2Layer | string = 'it ends within its metadata';
     try {
       const head = await readAt(file, 0, HEADER_BYTES);

@@ -59,11 +59,19 @@ export class ExportDirectory {
     return directory;
   }
 
-  /** @param need bytes @throws `out_of_space` naming both; as {@link requireFree} */
-  async begin(name: string, taskId: string, need: number): Promise<UnfinishedExport> {
+  /**
+   * @param need bytes: what is enough in any case, and what is needed exactly, which takes longer to find out
+   * @throws `out_of_space` naming both; as {@link requireFree}
+   */
+  async begin(
+    name: string,
+    taskId: string,
+    { enough, exactly }: { readonly enough: number; readonly exactly: () => Promise<number> },
+  ): Promise<UnfinishedExport> {
     const directory = await this.requireFree(name);
     const { bavail, bsize } = await statfs(directory);
     const free = bavail * bsize;
+    const need = free < enough ? await exactly() : 0;
     if (free < need)
       throw new SendenseError(
         'out_of_space',

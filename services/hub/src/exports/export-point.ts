@@ -59,12 +59,16 @@ export async function exportPoint(request: ExportRequest): Promise<ExportOutcome
   const { repository, point, ancestors, diskKeys, format, directory, name, taskId, tools, signal } = request;
   await directory.requireFree(name, [repository.path]);
   const images = new QemuImg({ command: tools.qemuImg, owner: tools.owner, log: request.log });
-  const structure = { repositoryPath: repository.path, images, signal };
+  const structure = { repositoryPath: repository.path, images, signal, withoutCheck: true };
   const chains = diskChains(point, ancestors).filter(({ diskKey }) => diskKeys.includes(diskKey));
   const findings = await checkManifest(point, structure);
   for (const chain of chains) findings.push(...(await checkDiskStructure(chain, structure)));
   if (findings.length > 0) return damaged(repository, findings);
-  await using unfinished = await directory.begin(name, taskId, await neededBytes(chains, format, repository));
+  await using unfinished = await directory.begin(name, taskId, {
+    enough: neededBytes(chains.map(capacityOf), format),
+    exactly: async () =>
+      neededBytes(await Promise.all(chains.map((chain) => dataBytes(chain, repository))), format),
+  });
   const total = chains.reduce((sum, chain) => sum + workBytes(format, capacityOf(chain)), 0);
   const disks: ExportedDisk[] = [];
   let before = 0;
@@ -93,21 +97,18 @@ async function damaged(repository: UsableRepository, findings: readonly Finding[
 }
 
 /** A disk that is converted is there twice for a while. */
-async function neededBytes(
-  chains: readonly DiskChain[],
-  format: ExportFormat,
-  { path }: UsableRepository,
-): Promise<number> {
-  let [sum, largest] = [0, 0];
-  for (const chain of chains) {
-    const files = chain.images.flatMap(({ hashesPath }) => (hashesPath ? [join(path, hashesPath)] : []));
-    let bytes = 0;
-    for await (const { kind, count } of mergedHashes(files))
-      if (kind === 'data') bytes += count * HASH_BLOCK_BYTES;
-    sum += bytes;
-    largest = Math.max(largest, bytes);
-  }
-  return sum + (format === 'raw' ? 0 : largest) + SPARE_BYTES;
+function neededBytes(disks: readonly number[], format: ExportFormat): number {
+  const sum = disks.reduce((all, bytes) => all + bytes, 0);
+  return sum + (format === 'raw' ? 0 : Math.max(0, ...disks)) + SPARE_BYTES;
+}
+
+/** What a disk holds. */
+async function dataBytes({ images }: DiskChain, { path }: UsableRepository): Promise<number> {
+  const files = images.flatMap(({ hashesPath }) => (hashesPath ? [join(path, hashesPath)] : []));
+  let bytes = 0;
+  for await (const { kind, count } of mergedHashes(files))
+    if (kind === 'data') bytes += count * HASH_BLOCK_BYTES;
+  return bytes;
 }
 
 function capacityOf({ images: [own] }: DiskChain): number {
