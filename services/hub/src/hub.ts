@@ -85,11 +85,12 @@ export async function createHub(
   const exports = new ExportDirectory({ path: config.exportDirectory, hubId, ownDirectories });
   const locks = new ChainLocks({ catalog, log });
   const owner = ownerMark(dataDirectory);
-  // The runs start before there is anything that could be done after a backup.
-  let afterBackup: Retention['afterBackup'] | undefined;
+  // The runs start before there is anything that could be done after a backup; those that they finish then wait for it.
+  const early: Parameters<Retention['afterBackup']>[] = [];
+  let afterBackup: Retention['afterBackup'] = (...chain) => Promise.resolve(void early.push(chain));
   const { runs, tunnel } = await startDataPlane({
     createRuns,
-    onCompleted: async (...chain) => afterBackup?.(...chain),
+    onCompleted: (...chain) => afterBackup(...chain),
     config,
     owner,
     hostKeyPem,
@@ -105,6 +106,7 @@ export async function createHub(
   const tasks = await startTasks(shared, acquired);
   const retention = new Retention({ catalog, tasks, log });
   afterBackup = (...chain) => retention.afterBackup(...chain);
+  for (const chain of early) await retention.afterBackup(...chain);
   const context: HubContext = {
     config,
     log,

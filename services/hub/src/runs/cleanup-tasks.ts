@@ -31,7 +31,7 @@ interface VmArgs {
 
 export type CleanupDependencies = Pick<
   BackupRunsDependencies,
-  'catalog' | 'nodes' | 'repositories' | 'locks'
+  'catalog' | 'nodes' | 'repositories' | 'locks' | 'onCompleted'
 >;
 
 /** @throws when it is not done yet */
@@ -113,10 +113,13 @@ async function sweep(
 }
 
 async function concludeBackup(backupId: string, dependencies: CleanupDependencies): Promise<void> {
-  const record = await dependencies.catalog.backups.get(backupId);
+  const { catalog, locks, onCompleted } = dependencies;
+  const record = await catalog.backups.get(backupId);
   if (record.state === 'sealing') await finishOrFail(record, dependencies);
-  await dependencies.locks.release(backupId);
+  await locks.release(backupId);
   await removeFiles(backupId, dependencies);
+  const { state, contextId, repositoryId } = await catalog.backups.get(backupId);
+  if (state === 'completed') await onCompleted?.(contextId, repositoryId);
 }
 
 async function finishOrFail(
