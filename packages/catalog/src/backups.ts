@@ -24,7 +24,7 @@ import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
 import { count, counts } from './tallies.js';
@@ -232,17 +232,19 @@ export class Backups {
   ): Promise<Page<BackupRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await this.#rows({
-      where: {
-        ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
-        ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-        ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-        ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-        ...beyond(before, 'older', 'createdAt', 'id'),
-      },
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-      take: limit + 1,
-    });
+    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
+      this.#rows({
+        where: {
+          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
+          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
+          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
+          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
+          ...beyond(before, 'older', 'createdAt', 'id', end),
+        },
+        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+        take: limit + 1,
+      }),
+    );
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toBackupRecord);
   }
 

@@ -46,19 +46,45 @@ export function pagePosition({ cursor }: PageRequest): Position | undefined {
  * of its index: a database that sees the alternatives alone reads all rows and sorts them.
  *
  * @param at the column with the time, `id` the one that decides between equal times
+ * @param end of older rows, those from here on: see {@link inWindows}
  */
 export function beyond<At extends string, Id extends string>(
   position: Position | undefined,
   direction: 'older' | 'newer',
   at: At,
   id: Id,
+  end?: number,
 ) {
   if (!position) return {};
   const [upTo, past] = direction === 'older' ? (['lte', 'lt'] as const) : (['gte', 'gt'] as const);
   return {
-    [at]: { [upTo]: position.at },
+    [at]: { [upTo]: position.at, ...(end === undefined ? {} : { gte: new Date(end) }) },
     OR: [{ [at]: { [past]: position.at } }, { [at]: position.at, [id]: { [past]: position.id } }],
   };
+}
+
+const DAY_MS = 86_400_000;
+const WINDOWS = [1, 8, 64, 512];
+
+/**
+ * Asks for the rows of a page in windows that become wider, until it is full. MariaDB takes an index by its first column
+ * alone, and walks from its end to the cursor, unless the range behind it is small.
+ *
+ * @param from where the page begins; undefined asks once, without a window
+ * @param window of the first try
+ * @param ask for rows not beyond `end`; undefined is without an end
+ */
+export async function inWindows<Row>(
+  from: number | undefined,
+  { limit, window = DAY_MS }: { readonly limit: number; readonly window?: number },
+  ask: (end: number | undefined) => Promise<readonly Row[]>,
+): Promise<readonly Row[]> {
+  if (from === undefined) return ask(undefined);
+  for (const width of WINDOWS) {
+    const rows = await ask(from - width * window);
+    if (rows.length > limit) return rows;
+  }
+  return ask(undefined);
 }
 
 /** Cuts a page from rows of which one more than `limit` was asked for. */

@@ -2,7 +2,7 @@ import { SendenseError } from '@sendense/core';
 import { ancestry, offspring } from './chain-walk.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { importPoint, type ImportedPoint, type ImportResult } from './restore-point-import.js';
 import {
   NEWEST_FIRST,
@@ -53,16 +53,18 @@ export class RestorePoints {
   ): Promise<Page<RestorePointRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await this.#rows({
-      where: {
-        ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-        ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-        ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-        ...beyond(before, 'older', 'takenAt', 'id'),
-      },
-      orderBy: NEWEST_FIRST,
-      take: limit + 1,
-    });
+    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
+      this.#rows({
+        where: {
+          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
+          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
+          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
+          ...beyond(before, 'older', 'takenAt', 'id', end),
+        },
+        orderBy: NEWEST_FIRST,
+        take: limit + 1,
+      }),
+    );
     return toPage(rows, limit, (row) => ({ at: row.takenAt, id: row.id }), toPointRecord);
   }
 

@@ -1,7 +1,7 @@
 import { printable, SendenseError, timestampName } from '@sendense/core';
 import { oneOf, toBigInt } from './columns.js';
 import type { Database, Transaction } from './database.js';
-import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
 import { count, counts } from './tallies.js';
@@ -85,17 +85,19 @@ export class Tasks {
   ): Promise<Page<TaskRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await this.database.run((client) =>
-      client.task.findMany({
-        where: {
-          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
-          ...(o.kind === undefined ? {} : { kind: o.kind }),
-          ...(o.subject === undefined ? {} : { subjectType: o.subject.type, subjectId: o.subject.id }),
-          ...beyond(before, 'older', 'createdAt', 'id'),
-        },
-        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-        take: limit + 1,
-      }),
+    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
+      this.database.run((client) =>
+        client.task.findMany({
+          where: {
+            ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
+            ...(o.kind === undefined ? {} : { kind: o.kind }),
+            ...(o.subject === undefined ? {} : { subjectType: o.subject.type, subjectId: o.subject.id }),
+            ...beyond(before, 'older', 'createdAt', 'id', end),
+          },
+          orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+          take: limit + 1,
+        }),
+      ),
     );
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toTaskRecord);
   }
