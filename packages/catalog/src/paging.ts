@@ -48,11 +48,11 @@ export function pagePosition({ cursor }: PageRequest): Position | undefined {
  * @param at the column with the time, `id` the one that decides between equal times
  * @param end of older rows, those from here on: see {@link inWindows}
  */
-export function beyond<At extends string, Id extends string>(
+export function beyond(
   position: Position | undefined,
   direction: 'older' | 'newer',
-  at: At,
-  id: Id,
+  at: string,
+  id: string,
   end?: number,
 ) {
   if (!position) return {};
