@@ -22,6 +22,9 @@ must show. After each step every point is compared with it byte by byte, and not
 Each failing sequence is printed with its seed. The last line is one line of JSON. Exit code: 0 when all was as it
 should be, 1 when a sequence failed, 2 when something else went wrong.
 
+Every crash point of a removal in turn, instead of those that ./dev test chooses (minutes):
+  EVERY_CRASH_POINT=1 ./dev test services/hub/dist/test/remove-crash
+
 examples:
   ./dev soak                                    200 new sequences
   ./dev soak --sequences 5000 --steps 40        a night's work

@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { runSequence, type Failure } from './run-sequence.js';
 import { sequenceOf, type Sequence } from './sequence.js';
 import { shrink } from './shrink.js';
@@ -26,7 +28,10 @@ export type FromWorker = { readonly result: SequenceResult } | { readonly counts
 
 const send = (message: FromWorker) => void process.send?.(message);
 
-async function main({ seeds, steps, directory, shrink: shrinks, verbose }: WorkerSpec): Promise<void> {
+async function main({ seeds, steps, shrink: shrinks, verbose, ...spec }: WorkerSpec): Promise<void> {
+  // Whatever is made in it, also by a sequence that is stopped in the middle, goes with this process.
+  const directory = mkdtempSync(join(spec.directory, 'sdm-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   let world = await World.create(directory);
   const renew = async () => {
     send({ counts: world.counts.toJSON() });
@@ -34,9 +39,15 @@ async function main({ seeds, steps, directory, shrink: shrinks, verbose }: Worke
     world = await World.create(directory);
   };
   // Whoever started it is gone, or wants it to end: nothing of it may stay.
-  const stop = () => void world[Symbol.asyncDispose]().finally(() => process.exit(1));
+  let stopping = false;
+  const stop = () => {
+    if (stopping) return;
+    stopping = true;
+    void world[Symbol.asyncDispose]().finally(() => process.exit(1));
+  };
   process.once('disconnect', stop);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+  // Not once: a second signal, of a terminal and of its shell for one, would end it without its clean-up.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   for (const seed of seeds) {
     const begunMs = performance.now();
     const sequence = sequenceOf(seed, steps);

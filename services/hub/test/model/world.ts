@@ -26,7 +26,7 @@ export class World implements AsyncDisposable {
 
   static async create(directory: string): Promise<World> {
     await using owned = new OwnedStack(silentLogger);
-    const folder = mkdtempSync(join(directory, 'sdm-'));
+    const folder = mkdtempSync(join(directory, 'w-'));
     owned.defer('folder', () => rmSync(folder, { recursive: true, force: true }));
     const node = owned.use('node', await FakeNode.start());
     const world = new World(node, folder, await freePortRange(8), owned.move());
