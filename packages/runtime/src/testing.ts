@@ -22,8 +22,15 @@ function onPath(tool: string): boolean {
  */
 export function requires<T extends { skip: unknown }>(runner: T, ...tools: string[]): T {
   const missing = tools.filter((tool) => !onPath(tool));
-  if (missing.length === 0) return runner;
-  const reason = `missing on this machine: ${missing.join(', ')}`;
+  return missing.length === 0 ? runner : skipping(runner, `missing on this machine: ${missing.join(', ')}`);
+}
+
+/** The same for what is no tool. @param lacking what this machine cannot do; undefined when it can */
+export function requiresAbility<T extends { skip: unknown }>(runner: T, lacking: string | undefined): T {
+  return lacking === undefined ? runner : skipping(runner, lacking);
+}
+
+function skipping<T extends { skip: unknown }>(runner: T, reason: string): T {
   if (process.env['CI']) throw new Error(`${reason}: ./dev setup installs what the tests need`);
   const skip = runner.skip as (name: string, ...rest: unknown[]) => unknown;
   return ((name: string, ...rest: unknown[]) =>
