@@ -12,7 +12,7 @@ const CHECK_TIMEOUT_MS = 4_000;
 
 /** Everything that the hub needs, looked at now: a hub that answers is alive, and `degraded` says what it lacks. */
 export async function checkDependencies(hub: HubContext): Promise<Record<string, Dependency>> {
-  const [database, repositories, tunnel, nodes, qemu_nbd, qemu_img] = await Promise.all([
+  const [database, repositories, tunnel, nodes, removals, qemu_nbd, qemu_img] = await Promise.all([
     checked(async () => {
       await hub.catalog.ping();
       return ok(`schema ${hub.catalog.schemaVersion}`);
@@ -20,10 +20,11 @@ export async function checkDependencies(hub: HubContext): Promise<Record<string,
     checked(() => checkRepositories(hub)),
     checked(async () => checkTunnel(hub)),
     checked(() => checkNodes(hub)),
+    checked(() => checkRemovals(hub)),
     checked(() => checkTool(hub.config.qemuNbd, 'SENDENSE_QEMU_NBD')),
     checked(() => checkTool(hub.config.qemuImg, 'SENDENSE_QEMU_IMG')),
   ]);
-  return { database, repositories, tunnel, nodes, qemu_nbd, qemu_img };
+  return { database, repositories, tunnel, nodes, removals, qemu_nbd, qemu_img };
 }
 
 async function checkRepositories({ repositories }: HubContext): Promise<Dependency> {
@@ -49,6 +50,27 @@ async function checkNodes({ nodes }: HubContext): Promise<Dependency> {
   if (offline.length > 0)
     return degraded(`offline: ${offline.join(', ')}; run 'sendense-node preflight' there`);
   return ok(enrolled.length === 0 ? 'none enrolled yet' : `${enrolled.length} online`);
+}
+
+/** Removals that have begun and that no task works on: one failed on the way, and is tried again within the hour. */
+async function checkRemovals({ catalog }: HubContext): Promise<Dependency> {
+  const points = await catalog.restorePoints.removing();
+  if (points.length === 0) return ok('none unfinished');
+  const tasks = await catalog.tasks.unfinished();
+  const stuck = points.filter(
+    ({ contextId, repositoryId }) =>
+      !tasks.some(
+        ({ kind, args }) =>
+          (kind === 'remove' || kind === 'prune') &&
+          args['context_id'] === contextId &&
+          args['repository_id'] === repositoryId,
+      ),
+  );
+  if (stuck.length === 0) return ok(`${points.length} under way`);
+  const ids = stuck.map(({ id }) => id).join(', ');
+  return degraded(
+    `not finished, and nothing works on it: ${ids}; see why with 'sendense task list --kind remove', finish it with 'sendense restore-point delete'`,
+  );
 }
 
 async function checkTool(command: string, setting: string): Promise<Dependency> {

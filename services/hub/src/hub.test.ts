@@ -144,6 +144,22 @@ describe('health', () => {
       dependencies: { database: { status: 'degraded', detail: 'disk I/O error' } },
     });
   });
+
+  it('names removals that have begun and that nothing works on', async () => {
+    await using hub = await TestHub.start();
+    const { restorePoints, tasks } = hub.hub.context.catalog;
+    const chain = { contextId: 'ctx-1', repositoryId: 'repo-1' };
+    restorePoints.removing = () => Promise.resolve([{ id: 'backup-stuck', ...chain } as never]);
+    expect((await hub.get('/health')).body).toMatchObject({
+      status: 'degraded',
+      dependencies: { removals: { status: 'degraded', detail: expect.stringContaining('backup-stuck') } },
+    });
+    const args = { context_id: 'ctx-1', repository_id: 'repo-1' };
+    tasks.unfinished = () => Promise.resolve([{ kind: 'prune', args } as never]);
+    expect((await hub.get('/health')).body).toMatchObject({
+      dependencies: { removals: { status: 'ok', detail: '1 under way' } },
+    });
+  });
 });
 
 describe('metrics', () => {
