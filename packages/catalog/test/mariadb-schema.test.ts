@@ -155,7 +155,7 @@ describeOnMariaDb('the schema on MariaDB', () => {
       });
     expect(
       await database.query(
-        'SELECT migration_name AS name, finished_at >= started_at AS finished FROM _prisma_migrations',
+        'SELECT migration_name AS name, finished_at >= started_at AS finished FROM _prisma_migrations ORDER BY migration_name',
       ),
     ).toEqual((await readMigrations(MARIADB_MIGRATIONS_FOLDER)).map(({ name }) => ({ name, finished: 1 })));
   });
