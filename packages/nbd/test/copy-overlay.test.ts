@@ -213,15 +213,15 @@ describeWith('copying changes to an overlay', () => {
   it('50 000 scattered changes leave the chain as the source is, from its first byte to its last', async () => {
     await using bench = new Bench();
     const extents = Array.from({ length: 50_000 }, (_, index) => ({
-      offset: index * 16 * KIB + ((index * 7919) % 9000),
+      offset: index * 4 * KIB + ((index * 7919) % 2500),
       length: 1 + ((index * 104_729) % 1500),
     }));
-    const sizeBytes = 50_000 * 16 * KIB + 700;
+    const sizeBytes = 50_000 * 4 * KIB + 700;
     const image = bench.path('disk.raw');
     // Data beneath some of them, holes beneath the others.
     const raw = openSync(image, 'w');
     ftruncateSync(raw, sizeBytes);
-    for (let at = 0; at < sizeBytes; at += 100 * MIB) writeSync(raw, randomBytes(8 * MIB), 0, 8 * MIB, at);
+    for (let at = 0; at < sizeBytes; at += 25 * MIB) writeSync(raw, randomBytes(2 * MIB), 0, 2 * MIB, at);
     const base = bench.path('base.qcow2');
     await qemuImg('convert', '-f', 'raw', '-O', 'qcow2', image, base);
     const overlay = await bench.qcow2(sizeBytes, base);

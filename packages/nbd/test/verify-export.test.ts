@@ -1,93 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { truncateSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { describe, expect, it } from '@jest/globals';
-import { SendenseError, type Extent } from '@sendense/core';
 import { requires } from '@sendense/runtime/testing';
 import fc from 'fast-check';
-import {
-  BlockHashWriter,
-  HASH_BLOCK_BYTES,
-  HASH_BYTES,
-  hashBlock,
-  mergedHashes,
-  RateLimit,
-  verifyExport,
-  type BlockHashRun,
-  type BlockMismatch,
-  type NbdClient,
-  type VerifyOptions,
-  type VerifyResult,
-} from '../src/index.js';
-import { Bench, copy, MIB, patchyDisk, whole } from './copying.js';
+import { hashBlock, mergedHashes, type BlockHashRun } from '../src/index.js';
+import { Bench, MIB, patchyDisk, whole } from './copying.js';
 import { nbdkit } from './servers.js';
+import { backUp, BLOCK, check, each, flip, overwrite, SIZE, verify } from './verifying.js';
 
 const describeWith = requires(describe, 'nbdkit', 'qemu-nbd', 'qemu-img');
-const BLOCK = HASH_BLOCK_BYTES;
-/** The last block is short. */
-const SIZE = 8 * MIB + 1536;
-
-interface Point {
-  readonly image: string;
-  /** Of the whole chain, the newest first. */
-  readonly hashes: readonly string[];
-}
-
-/** Backs a disk up as the engine does: in full, or what changed on top of another point. */
-async function backUp(bench: Bench, content: Buffer, extents: Extent[], parent?: Point): Promise<Point> {
-  const image = await bench.qcow2(content.length, parent?.image);
-  const source = await bench.source(bench.raw(content));
-  const { targets } = await bench.targets(image);
-  const path = bench.path('disk.hashes');
-  await using hashes = await BlockHashWriter.create(path, { sizeBytes: content.length });
-  const sizeBytes = content.length;
-  await copy({ source, targets, extents, sizeBytes, targetHasBacking: parent !== undefined, hashes });
-  await hashes.finish();
-  await bench.stop();
-  return { image, hashes: [path, ...(parent?.hashes ?? [])] };
-}
-
-type Outcome = VerifyResult & { readonly found: readonly BlockMismatch[] };
-
-async function check(
-  client: NbdClient,
-  hashes: AsyncIterable<BlockHashRun>,
-  options: Partial<VerifyOptions> = {},
-): Promise<Outcome> {
-  const found: BlockMismatch[] = [];
-  const result = await verifyExport({
-    client,
-    hashes,
-    sizeBytes: client.export.sizeBytes,
-    signal: new AbortController().signal,
-    onMismatch: (mismatch) => found.push(mismatch),
-    ...options,
-  });
-  expect(result.mismatches).toBe(found.length);
-  return { ...result, found: found.toSorted((a, b) => a.offset - b.offset) };
-}
-
-/** As the hub does: the whole chain through qemu-nbd. */
-async function verify(bench: Bench, { image, hashes }: Point, sizeBytes = SIZE): Promise<Outcome> {
-  const { server } = await bench.targets(image, 0);
-  const outcome = await check(await bench.connect(server, true), mergedHashes(hashes), { sizeBytes });
-  await bench.stop();
-  return outcome;
-}
-
-async function flip(path: string, at: number): Promise<void> {
-  await using file = await open(path, 'r+');
-  const byte = Buffer.alloc(1);
-  await file.read(byte, 0, 1, at);
-  byte[0]! ^= 0x10;
-  await file.write(byte, 0, 1, at);
-}
-
-async function overwrite(bench: Bench, image: string, offset: number, data: Buffer): Promise<void> {
-  const { targets } = await bench.targets(image, 1);
-  await targets[0]!.write(offset, data);
-  await bench.stop();
-}
 
 describeWith('verifying an export', () => {
   it('finds nothing in a chain that is as it was backed up', async () => {
@@ -277,88 +199,4 @@ describeWith('verifying an export', () => {
       { numRuns: 40 },
     );
   });
-
-  it('tells how far it is, and ends with all of the disk', async () => {
-    await using bench = new Bench();
-    const disk = patchyDisk(SIZE);
-    const point = await backUp(bench, disk, whole(SIZE));
-    const { server } = await bench.targets(point.image, 0);
-    const seen: number[] = [];
-    await check(await bench.connect(server, true), mergedHashes(point.hashes), {
-      sizeBytes: SIZE,
-      onProgress: (done, total) => {
-        expect(total).toBe(SIZE);
-        seen.push(done);
-      },
-      rateLimit: new RateLimit(1024 * MIB),
-    });
-    expect(seen[0]).toBe(0);
-    expect(seen.at(-1)).toBe(SIZE);
-    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
-  });
-
-  it('ends when it is cancelled, when its server dies, and when its hashes are damaged', async () => {
-    await using bench = new Bench();
-    const hash = Buffer.alloc(HASH_BYTES, 1);
-    async function* endless(after: () => void, error?: Error): AsyncGenerator<BlockHashRun> {
-      for (let firstBlock = 0; firstBlock < 100_000; firstBlock++) {
-        if (firstBlock === 2000) after();
-        if (firstBlock === 2000 && error) throw error;
-        yield { kind: 'data', firstBlock, count: 1, hashes: hash };
-      }
-    }
-    const start = async () => {
-      const server = bench.use(await nbdkit('memory', `size=${100_000 * BLOCK}`));
-      return { server, client: await bench.connect(server, true) };
-    };
-    const stop = new AbortController();
-    const reason = new SendenseError('cancelled', 'the operator asked');
-    const one = await start();
-    await expect(
-      check(
-        one.client,
-        endless(() => stop.abort(reason)),
-        { signal: stop.signal },
-      ),
-    ).rejects.toBe(reason);
-    const two = await start();
-    await expect(
-      check(
-        two.client,
-        endless(() => process.kill(two.server.process.pid, 'SIGKILL')),
-      ),
-    ).rejects.toMatchObject({ code: 'nbd_connection_lost' });
-    const damage = new SendenseError('block_hashes_invalid', 'the checksum is wrong');
-    const three = await start();
-    await expect(
-      check(
-        three.client,
-        endless(() => {}, damage),
-      ),
-    ).rejects.toBe(damage);
-  });
-
-  it('refuses hashes of another disk', async () => {
-    await using bench = new Bench();
-    const server = bench.use(await nbdkit('memory', `size=${4 * BLOCK}`));
-    const wrong: BlockHashRun[][] = [
-      [{ kind: 'zero', firstBlock: 3, count: 2 }],
-      [
-        { kind: 'zero', firstBlock: 1, count: 2 },
-        { kind: 'zero', firstBlock: 2, count: 1 },
-      ],
-    ];
-    for (const runs of wrong)
-      await expect(check(await bench.connect(server), each(runs))).rejects.toMatchObject({
-        code: 'block_hashes_invalid',
-      });
-    const client = await bench.connect(server);
-    await expect(check(client, each([]), { sizeBytes: 5 * BLOCK })).rejects.toMatchObject({
-      code: 'disk_size_mismatch',
-    });
-  });
 });
-
-async function* each(runs: readonly BlockHashRun[]): AsyncGenerator<BlockHashRun> {
-  yield* runs;
-}
