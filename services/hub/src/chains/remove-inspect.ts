@@ -3,7 +3,7 @@ import { SendenseError, toSendenseError } from '@sendense/core';
 import type { QemuImg } from '@sendense/qemu';
 import type { Manifest } from '../runs/manifest.js';
 import { isThere, mergeState, type DiskMerge } from './merge-disk.js';
-import { listManifests, type ManifestFolder } from './remove-manifests.js';
+import { listManifests, type ManifestFolder, type UnreadableManifest } from './remove-manifests.js';
 
 /**
  * What the catalogue alone can tell. See {@link inspectChildren} for the rules.
@@ -89,13 +89,13 @@ function refuseUnknown(
   point: RestorePointRecord,
   known: readonly RestorePointRecord[],
   children: readonly Manifest[],
-  unreadable: readonly { readonly pointId: string; readonly error: unknown }[],
+  unreadable: readonly UnreadableManifest[],
 ): void {
   const [first] = unreadable;
   if (first)
     throw damaged(
       point.id,
-      `the manifest of ${first.pointId} cannot be read, so that nobody knows whether it stands on ${point.id} (${toSendenseError(first.error).message})`,
+      `the manifest ${first.path} cannot be read, so that nobody knows whether it stands on ${point.id} (${toSendenseError(first.error).message}). If it is none of this hub's, or lost for good, move it out of the repository and remove ${point.id} again`,
     );
   const lost = known.filter(({ id }) => !children.some(({ backup_id }) => backup_id === id));
   if (lost.length > 0)

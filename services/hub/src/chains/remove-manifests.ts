@@ -16,20 +16,26 @@ export interface ManifestFolder {
   readonly contextId: string;
 }
 
+export interface UnreadableManifest {
+  readonly pointId: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly error: unknown;
+}
+
 /** A VM's manifests as they stand in the repository, by what they say of their points. */
 export interface ManifestListing {
   readonly sealed: readonly Manifest[];
   /** Of backups that are being published. */
   readonly publishing: readonly Manifest[];
-  /** The points whose manifests cannot be read, with the reason. */
-  readonly unreadable: readonly { readonly pointId: string; readonly error: unknown }[];
+  readonly unreadable: readonly UnreadableManifest[];
 }
 
 /** Reads all of them, except those of points that are being removed. A folder that is missing holds none. */
 export async function listManifests(folder: ManifestFolder): Promise<ManifestListing> {
   const sealed: Manifest[] = [];
   const publishing: Manifest[] = [];
-  const unreadable: { pointId: string; error: unknown }[] = [];
+  const unreadable: UnreadableManifest[] = [];
   for (const name of await namesIn(dirname(sealedPath(folder, 'any')))) {
     const found = /^([^.].*)\.json(\.partial)?$/.exec(name);
     const pointId = found?.[1];
@@ -40,7 +46,7 @@ export async function listManifests(folder: ManifestFolder): Promise<ManifestLis
       const manifest = parseManifest(await readManifestText(path), path);
       (partial ? publishing : sealed).push(manifest);
     } catch (error) {
-      unreadable.push({ pointId, error });
+      unreadable.push({ pointId, path, error });
     }
   }
   return { sealed, publishing, unreadable };
