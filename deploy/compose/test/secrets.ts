@@ -105,7 +105,7 @@ export function secretsTests(environment: () => Environment, watched: () => Watc
       'echo long-enough-for-it >"$1/database-password"; chmod 444 "$1"/*',
       'by others',
     ],
-  ])('is made up for %s: the start is refused with the reason', async (_what, prepare, reason) => {
+  ])('does not start with %s, and says why', async (_what, prepare, reason) => {
     using folder = temporaryDirectory('sds');
     await run(`umask 077; ${prepare}; chown -R 10001:10001 "$1"`, [folder.path]);
     const started = docker(
