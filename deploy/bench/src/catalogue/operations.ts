@@ -41,7 +41,7 @@ function vms(names: SeededNames): Operation[] {
   const { vms: count } = names.sizes;
   return [
     operation('VMs: first page', () => 'vms'),
-    operation('VMs: page of 1000', () => 'vms?limit=1000'),
+    operation('VMs: page of 250', () => 'vms?limit=250'),
     operation('VMs: a page deep inside', (random) => {
       const vm = random(count);
       return `vms?cursor=${after(1_767_225_600 + vm * 60, names.contextId(vm))}`;
@@ -67,7 +67,7 @@ function backups(names: SeededNames): Operation[] {
   const repository = (random: RandomBelow) => `repository_id=${names.repositoryId(random(count))}`;
   return [
     operation('backups: first page', () => 'backups'),
-    operation('backups: page of 1000', () => 'backups?limit=1000'),
+    operation('backups: page of 250', () => 'backups?limit=250'),
     operation('backups: a page deep inside', (random) => `backups?${cursor(random)}`),
     ...['completed', 'failed', 'cancelled', 'running'].flatMap((state) => [
       operation(`backups: ${state}`, () => `backups?state=${state}`),
@@ -108,7 +108,7 @@ function restorePoints(names: SeededNames): Operation[] {
   const repository = (random: RandomBelow) => `repository_id=${names.repositoryId(random(count))}`;
   return [
     operation('restore points: first page', () => 'restore-points'),
-    operation('restore points: page of 1000', () => 'restore-points?limit=1000'),
+    operation('restore points: page of 250', () => 'restore-points?limit=250'),
     operation('restore points: a page deep inside', (random) => `restore-points?${cursor(random)}`),
     operation(
       'restore points: of a VM by name',
@@ -147,7 +147,7 @@ function tasks(names: SeededNames): Operation[] {
   const tenth = (random: RandomBelow) => 10 * random(Math.ceil(pointsPerVm / 10));
   return [
     operation('tasks: first page', () => 'tasks'),
-    operation('tasks: page of 1000', () => 'tasks?limit=1000'),
+    operation('tasks: page of 250', () => 'tasks?limit=250'),
     operation('tasks: a page deep inside', (random) => `tasks?${cursor(random)}`),
     operation('tasks: of a kind', () => 'tasks?kind=prune'),
     operation('tasks: of a kind, deep inside', (random) => `tasks?kind=verify&${cursor(random)}`),
@@ -178,7 +178,7 @@ function auditEvents(names: SeededNames): Operation[] {
   const cursor = (random: RandomBelow) => `cursor=${after(0, String(random(count * pointsPerVm) + 1))}`;
   return [
     operation('audit: first page', () => 'audit-events'),
-    operation('audit: page of 1000', () => 'audit-events?limit=1000'),
+    operation('audit: page of 250', () => 'audit-events?limit=250'),
     operation('audit: a page deep inside', (random) => `audit-events?${cursor(random)}`),
     operation('audit: an action', () => 'audit-events?action=backup.end'),
     operation('audit: a rare action', () => 'audit-events?action=repository.add'),

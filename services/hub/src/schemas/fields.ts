@@ -25,7 +25,7 @@ export const Exactly = <T extends Record<string, TSchema>>(fields: T, title?: st
 /** What the lists that come in pages take. */
 export const pageQuery = {
   limit: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: 1000, description: 'at most so many; 100 if not given' }),
+    Type.Integer({ minimum: 1, maximum: 250, description: 'at most so many; 100 if not given' }),
   ),
   cursor: Type.Optional(
     Type.String({ maxLength: 500, ...textFormat, description: '`next_cursor` of the page before' }),
