@@ -5,7 +5,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 cd "$ROOT"
-out=$HERE/out version='' level=19
+out=$HERE/out version='' level=12
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$(realpath -m "$2") && shift 2 ;;
