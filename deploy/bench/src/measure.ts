@@ -44,7 +44,7 @@ async function measureOnce<T extends object>(run: () => Promise<T>, cores: numbe
 }
 
 const KINDS: readonly (readonly [RegExp, string])[] = [
-  [/backup-client\/main\.js/, 'backup client'],
+  [/backup-client\/(main|agent-entry)\.js/, 'backup client'],
   [/tunnel\/dist\/src\/worker\/main\.js/, 'tunnel worker'],
   [/hub\/dist\/src\/main\.js/, 'hub'],
   [/node-agent\/dist\/src\/main\.js/, 'node'],
