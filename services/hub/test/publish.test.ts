@@ -6,7 +6,6 @@ import type { RestorePointRecord } from '@sendense/catalog';
 import { QemuImg } from '@sendense/qemu';
 import type { PortRange } from '@sendense/runtime';
 import { eventually, requires } from '@sendense/runtime/testing';
-import { performCleanup } from '../src/runs/cleanup-tasks.js';
 import { FakeNode } from './stage/fake-node.js';
 import type { FakeVm } from './stage/fake-vm.js';
 import { freePortRange, NOTHING_LEFT, Spine } from './stage/spine.js';
@@ -107,19 +106,14 @@ requires(
   });
 
   it('does then what follows every backup: retention', async () => {
-    const { point, repository } = await sealedThenUndone(({ manifest }) => partial(manifest));
-    renameSync(repository, `${repository}-away`);
-    await using spine = await Spine.start(node, { folder, ports });
-    renameSync(`${repository}-away`, repository);
+    const { point } = await sealedThenUndone(({ manifest }) => partial(manifest));
     const followed: string[][] = [];
-    const { catalog, repositories, locks } = spine;
-    await performCleanup(
-      { what: 'conclude_backup', args: { backup_id: point.id } },
-      {
-        ...{ catalog, repositories, locks, nodes: {} as never },
-        onCompleted: (...chain) => Promise.resolve(void followed.push(chain)),
-      },
-    );
+    await using spine = await Spine.start(node, {
+      ...{ folder, ports },
+      onCompleted: (...chain) => Promise.resolve(void followed.push(chain)),
+    });
+    await eventually('retention was asked', () => followed.length > 0);
+    expect(await spine.catalog.backups.get(point.id)).toMatchObject({ state: 'completed' });
     expect(followed).toEqual([[contextId, point.repositoryId]]);
   });
 

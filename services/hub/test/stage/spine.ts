@@ -11,6 +11,7 @@ import {
   createBackupRuns,
   type BackupRequest,
   type BackupRuns,
+  type BackupRunsDependencies,
   type RunTiming,
 } from '../../src/runs/index.js';
 import type { FakeNode } from './fake-node.js';
@@ -40,6 +41,7 @@ export interface SpineOptions {
   readonly qemuNbd?: string;
   readonly qemuImg?: string;
   readonly cbtAuditBlocks?: number;
+  readonly onCompleted?: BackupRunsDependencies['onCompleted'];
   readonly log?: Logger;
 }
 
@@ -108,6 +110,7 @@ export class Spine implements AsyncDisposable {
         },
         owner: ownerOf(folder),
         engine: 'test 0 (abc)',
+        ...(options.onCompleted ? { onCompleted: options.onCompleted } : {}),
         log,
         // What a start answers with does not depend on how busy the machine is.
         timing: { ...FAST, answerMs: 15_000, ...options.timing },
