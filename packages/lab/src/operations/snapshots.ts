@@ -151,6 +151,8 @@ export async function revertToSnapshot(
     await deleteDisposable(context, vm);
     await context.file.save();
   });
+  // The branch that was left may have been the second one that kept what a removed snapshot had frozen from being merged.
+  await consolidate(context, vm);
 }
 
 /** Removes a snapshot and merges what it had frozen. */
