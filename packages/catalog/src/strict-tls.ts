@@ -10,7 +10,7 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls';
 interface DriverConnection {
   readonly opts: { readonly ssl?: ConnectionOptions | boolean };
   readonly socket: TLSSocket;
-  createSecureContext(info: unknown, connected: () => void): void;
+  createSecureContext: (this: DriverConnection, info: unknown, connected: () => void) => void;
   socketErrorHandler(error: Error): void;
 }
 
@@ -23,7 +23,6 @@ export function insistOnCertificates(): void {
   const { prototype } = createRequire(import.meta.url)('mariadb/lib/connection.js') as {
     prototype: DriverConnection;
   };
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own `this` below
   const { createSecureContext } = prototype;
   prototype.createSecureContext = function (info, connected) {
     createSecureContext.call(this, info, () => {
