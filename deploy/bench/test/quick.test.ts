@@ -61,8 +61,9 @@ requires(
       expect(names(paths.full)).toEqual(
         expect.arrayContaining(['backup client', 'hub', 'nbdkit', 'node', 'qemu-nbd', 'tunnel worker']),
       );
-      expect(names(paths.direct)).toEqual(expect.arrayContaining(['nbdcopy', 'nbdkit', 'qemu-nbd']));
-      expect(names(paths.ssh)).toEqual(expect.arrayContaining(['nbdcopy', 'ssh', 'sshd']));
+      // nbdcopy itself may have ended with its 16 MiB between two looks at the processes.
+      expect(names(paths.direct)).toEqual(expect.arrayContaining(['nbdkit', 'qemu-nbd']));
+      expect(names(paths.ssh)).toEqual(expect.arrayContaining(['ssh', 'sshd']));
     }
     expect(report.lines.map(({ rtt_ms: ms }) => ms)).toEqual([0, 5]);
     expect(report.huge_to_dense).toBeGreaterThan(0);
