@@ -89,24 +89,34 @@ install_node() {
 }
 setup_node() { stamped node "$NODE_VERSION $PNPM_VERSION" install_node; }
 
-# download_from_trixie COMPONENT PACKAGE DIR: unpacks a package of Debian 13 into DIR. It is taken from the mirror this
-# machine already uses, without touching the machine's own sources.
-download_from_trixie() {
-  local component=$1 package=$2 directory=$3 mirror work
+# unpack_from_trixie COMPONENT DIR [--with-dependencies] PACKAGE…: unpacks packages of Debian 13 into DIR, taken from the
+# mirror this machine already uses, without touching the machine's own sources or what is installed.
+unpack_from_trixie() {
+  local component=$1 directory=$2 mirror work
+  shift 2
   mirror=$(debian_mirror) || {
     apt_update_once
     mirror=$(debian_mirror)
-  } || fail "no Debian mirror found in apt's sources; it is needed for the package $package ($component of Debian 13)"
+  } || fail "no Debian mirror found in apt's sources; it is needed for the packages $* ($component of Debian 13)"
   work=$(mktemp -d)
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/sources"
   printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: %s\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
     "$mirror" "$component" >"$work/sources/trixie.sources"
-  local options=(-o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/sources"
-    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)"
-    -o "Dir::State::Status=/var/lib/dpkg/status")
-  apt-get "${options[@]}" update -qq &&
-    (cd "$work" && apt-get "${options[@]}" download -qq "$package") &&
-    dpkg-deb -x "$work/${package}"_*.deb "$directory"
+  local options=(-qq -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/sources"
+    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)" -o "Debug::NoLocking=1")
+  local fetch=(download)
+  if [ "$1" = --with-dependencies ]; then
+    shift
+    # For a machine on which nothing is installed, these are all packages that they need.
+    touch "$work/status"
+    options+=(-o "Dir::State::Status=$work/status")
+    fetch=(install --yes --download-only --no-install-recommends)
+  else
+    options+=(-o "Dir::State::Status=/var/lib/dpkg/status")
+  fi
+  apt-get "${options[@]}" update &&
+    (cd "$work/cache/archives" && apt-get "${options[@]}" "${fetch[@]}" "$@") &&
+    find "$work/cache/archives" -name '*.deb' -print0 | xargs -0 -I DEB dpkg-deb -x DEB "$directory"
   local status=$?
   rm -rf "$work"
   return $status
@@ -118,7 +128,7 @@ install_vddk_plugin() {
   local work
   say "fetching nbdkit's VDDK plugin"
   work=$(mktemp -d)
-  download_from_trixie contrib nbdkit-plugin-vddk "$work"
+  unpack_from_trixie contrib "$work" nbdkit-plugin-vddk
   rm -rf "$TOOLS/vddk-plugin"
   mkdir -p "$TOOLS/vddk-plugin"
   find "$work" -name nbdkit-vddk-plugin.so -exec cp {} "$TOOLS/vddk-plugin/" \;
@@ -197,6 +207,32 @@ install_go_tools() {
 }
 setup_go_tools() { stamped go-tools "$GRPCURL_VERSION $VCSIM_VERSION" install_go_tools; }
 
+# MariaDB of Debian 13 for the tests, which run on both versions. Its programs are started by a script that gives them
+# Debian 13's own loader and libraries; harness: packages/catalog/src/testing/mariadb-programs.ts.
+install_mariadb() {
+  local tree="$TOOLS/mariadb-11.8" program
+  say "fetching MariaDB 11.8"
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  unpack_from_trixie main "$tree" --with-dependencies mariadb-server-core mariadb-client-core || return
+  for program in sbin/mariadbd bin/my_print_defaults bin/resolveip; do
+    mv "$tree/usr/$program" "$tree/usr/$program.real" || return
+    cat >"$tree/usr/$program" <<'SH'
+#!/bin/sh
+root=$(dirname "$(dirname "$(dirname "$0")")")
+case $0 in */mariadbd) set -- "$@" --basedir="$root/usr" ;; esac
+exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" "$0.real" "$@"
+SH
+    chmod 755 "$tree/usr/$program"
+  done
+  "$tree/usr/sbin/mariadbd" --no-defaults --version | grep -q ' 11\.8\.'
+}
+setup_mariadb() {
+  # Debian 13's own is that one.
+  mariadbd --version | grep -q ' 10\.' || return 0
+  stamped mariadb 11.8 install_mariadb
+}
+
 # Debian 12 and 13 for the tests that install the packages there; only root can start them.
 install_debian_roots() {
   install_packages systemd-container debootstrap
@@ -212,5 +248,6 @@ setup_debian_roots() {
 setup_test_tools() {
   install_packages "${TEST_PACKAGES[@]}"
   setup_go_tools
+  setup_mariadb
   setup_debian_roots
 }

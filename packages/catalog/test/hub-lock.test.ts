@@ -3,7 +3,7 @@ import { silentLogger as log } from '@sendense/runtime';
 import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
 import { openCatalog } from '../src/index.js';
 import { DURABLE, MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
-import { describeOnMariaDb, mariaDb } from './databases.js';
+import { describeOnMariaDb, mariaDb, mariaDbProgram } from './databases.js';
 
 /** The connection that holds the hub's lock: the one that never asked for a table. */
 async function lockHolder({ query }: OwnDatabase): Promise<{ name: string; id: bigint }> {
@@ -76,7 +76,7 @@ describeOnMariaDb('a database of MariaDB', () => {
   });
 
   it("is the same hub's again after a server that crashed has come back", async () => {
-    await using server = await MariaDbServer.start(DURABLE);
+    await using server = await MariaDbServer.start(DURABLE, mariaDbProgram());
     await server.stop();
     await server.begin();
     using folder = temporaryDirectory();

@@ -9,7 +9,7 @@ import { mariaDbTarget, openCatalog } from '../src/index.js';
 import type { Database, Transaction } from '../src/database.js';
 import { openMariaDb } from '../src/mariadb.js';
 import { MARIADB_MIGRATIONS_FOLDER, readMigrations } from '../src/migrate.js';
-import { describeOnMariaDb, mariaDb } from './databases.js';
+import { describeOnMariaDb, mariaDb, mariaDbProgram } from './databases.js';
 import { DURABLE, MariaDbServer, type OwnDatabase } from '../src/testing/mariadb-server.js';
 import { Stage } from './stage.js';
 
@@ -102,7 +102,7 @@ describeOnMariaDb('a connection to MariaDB', () => {
   });
 
   it('waits for a server that is started again after a crash, and has lost nothing', async () => {
-    await using server = await MariaDbServer.start(DURABLE);
+    await using server = await MariaDbServer.start(DURABLE, mariaDbProgram());
     // Until the first orderly stop, a new server's own files are not complete.
     await server.stop();
     await server.begin();
@@ -152,7 +152,7 @@ describeOnMariaDb('a server with accounts', () => {
         `--ssl-cert=${tls(folder, 'server')}`,
         `--ssl-key=${tls(folder, 'server-key')}`,
       ];
-    });
+    }, mariaDbProgram());
     const { folder } = server;
     let host = 'localhost';
     await server.query(`CREATE DATABASE secure; CREATE USER 'hub'@'%' IDENTIFIED BY 'planted%pass'; GRANT ALL ON secure.* TO 'hub'@'%';

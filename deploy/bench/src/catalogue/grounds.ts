@@ -45,10 +45,9 @@ function seedSqlite(path: string, names: SeededNames): void {
 }
 
 async function openMariaDbGround(folder: string): Promise<Ground> {
-  const server = await MariaDbServer.start(
-    ['--innodb-buffer-pool-size=1G', '--innodb-log-file-size=256M'],
-    folder,
-  );
+  const server = await MariaDbServer.start(['--innodb-buffer-pool-size=1G', '--innodb-log-file-size=256M'], {
+    parent: folder,
+  });
   const database = await server.newDatabase();
   const [row] = await database.query<{ version: string }>('SELECT VERSION() AS version');
   return {

@@ -1,17 +1,16 @@
 // A MariaDB server of a test's own: a private directory, a unix socket, an unprivileged user, no network.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChildProcess, silentLogger as log } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { createConnection } from 'mariadb';
 import { mariaDbTarget, type MariaDbTarget } from '../index.js';
+import { installerOf, MARIADBD } from './mariadb-programs.js';
 
-/** MARIADBD names another one than Debian's, which lies where the PATH of most users does not look. */
-export const MARIADBD =
-  process.env['MARIADBD'] ?? (existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd');
+export { MARIADBD, mariaDbPrograms, type MariaDbProgram } from './mariadb-programs.js';
 
 /** What it writes need not survive the machine. */
 const SMALL_AND_FAST = [
@@ -35,6 +34,13 @@ export const DURABLE = [
   '--innodb-flush-method=O_DIRECT',
 ];
 
+export interface ServerPlace {
+  /** @default {@link MARIADBD} */
+  readonly mariadbd?: string;
+  /** Where its folder is made; as root, an unprivileged user must be able to get there. @default the system's for temporary files */
+  readonly parent?: string;
+}
+
 /** A database of a test's own. */
 export interface OwnDatabase {
   readonly url: string;
@@ -49,39 +55,42 @@ export class MariaDbServer implements AsyncDisposable {
   #process: ChildProcess | undefined;
   #databases = 0;
 
+  readonly #mariadbd: string;
+
   private constructor(
     private settings: readonly string[],
-    parent?: string,
+    { mariadbd = MARIADBD, parent = tmpdir() }: ServerPlace,
   ) {
-    this.folder = mkdtempSync(join(parent ?? tmpdir(), 'sendense-mariadb-'));
+    this.#mariadbd = mariadbd;
+    this.folder = mkdtempSync(join(parent, 'sendense-mariadb-'));
   }
 
   /**
    * Without accounts: whoever can open the socket may do everything.
    *
    * @param settings more options of mariadbd
-   * @param parent where its folder is made; an unprivileged user must be able to get there. @default the system's for temporary files
    */
-  static async start(settings: readonly string[] = [], parent?: string): Promise<MariaDbServer> {
-    const server = new MariaDbServer(['--skip-grant-tables', '--skip-networking', ...settings], parent);
+  static async start(settings: readonly string[] = [], place: ServerPlace = {}): Promise<MariaDbServer> {
+    const server = new MariaDbServer(['--skip-grant-tables', '--skip-networking', ...settings], place);
     mkdirSync(join(server.folder, 'data'));
     await server.begin();
     return server;
   }
 
   /** With the account `admin` (see {@link adminPassword}), on the socket and on a port of the loopback interface. */
-  static async startWithAccounts(settings: (folder: string) => readonly string[]): Promise<MariaDbServer> {
-    const server = new MariaDbServer([]);
+  static async startWithAccounts(
+    settings: (folder: string) => readonly string[],
+    place: ServerPlace = {},
+  ): Promise<MariaDbServer> {
+    const server = new MariaDbServer([], place);
     const more = settings(server.folder);
     const data = join(server.folder, 'data');
     mkdirSync(data);
-    execFileSync(
-      'mariadb-install-db',
-      [...SMALL_AND_FAST, `--datadir=${data}`, '--skip-test-db', ...unprivileged(server.folder).install],
-      {
-        stdio: 'pipe',
-      },
-    );
+    const { command, args } = installerOf(server.#mariadbd);
+    const { install } = unprivileged(server.folder);
+    execFileSync(command, [...SMALL_AND_FAST, ...args, `--datadir=${data}`, '--skip-test-db', ...install], {
+      stdio: 'pipe',
+    });
     const accounts = join(server.folder, 'accounts.sql');
     writeFileSync(
       accounts,
@@ -144,7 +153,7 @@ export class MariaDbServer implements AsyncDisposable {
       command,
       [
         ...args,
-        MARIADBD,
+        this.#mariadbd,
         ...SMALL_AND_FAST,
         `--datadir=${join(this.folder, 'data')}`,
         `--socket=${this.socket}`,
