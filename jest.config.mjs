@@ -14,5 +14,6 @@ export default {
   testEnvironment: 'node',
   transform: {},
   testTimeout: 180_000,
+  testSequencer: '<rootDir>/tools/longest-first.mjs',
   maxWorkers: 2,
 };
