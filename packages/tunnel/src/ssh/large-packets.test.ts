@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { copiesPackets } from './large-packets.js';
+import { copiesPackets, placeOfNextRead } from './large-packets.js';
 import { ciphers, type SshConnection } from './library.js';
 import { giveBackMemory, LARGE_PACKET_BYTES, takeMemory } from './packet-memory.js';
 
@@ -50,8 +51,30 @@ function feed(decipher: Decipher, wire: Buffer, cuts: readonly number[]): void {
   }
 }
 
+/** As a socket does that reads to where the next bytes belong. @returns how many bytes were read to such places */
+function feedInPlace(decipher: Decipher, wire: Buffer, sizes: readonly number[]): number {
+  const connection = { _protocol: { _decipher: decipher } } as unknown as SshConnection;
+  const elsewhere = Buffer.alloc(64 << 10);
+  let inPlace = 0;
+  for (let at = 0, read = 0; at < wire.length; read++) {
+    const place = placeOfNextRead(connection);
+    const room = place ?? elsewhere;
+    const count = Math.min(sizes[read % sizes.length] ?? room.length, room.length, wire.length - at);
+    wire.copy(room, 0, at, at + count);
+    decipher.decrypt(room.subarray(0, count), 0, count);
+    at += count;
+    if (place) inPlace += count;
+    elsewhere.fill(0xee);
+  }
+  return inPlace;
+}
+
+const RANDOM = randomBytes(LARGE_PACKET_BYTES + 1024);
+
+/** Other bytes for another length. */
 function content(bytes: number): Buffer {
-  return Buffer.from(Array.from({ length: bytes }, (_, index) => (index * 31 + bytes) & 0xff));
+  const start = bytes % 251;
+  return RANDOM.subarray(start, start + bytes);
 }
 
 describe('large packets', () => {
@@ -83,6 +106,34 @@ describe('large packets', () => {
           expect(arrived.length).toBe(sizes.length);
           for (const [index, bytes] of sizes.entries())
             expect(arrived[index]?.equals(content(bytes))).toBe(true);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('arrive as they were sent when they are read to where they belong', () => {
+    const size = fc.oneof(
+      fc.integer({ min: 1, max: 200 }),
+      fc.integer({ min: 100_000, max: LARGE_PACKET_BYTES }),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(size, { minLength: 1, maxLength: 6 }),
+        fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 6 }),
+        (sizes, reads) => {
+          const arrived: Buffer[] = [];
+          const { decipher, send, wire } = pair((payload) => {
+            arrived.push(Buffer.from(payload));
+            giveBackMemory(payload);
+            return undefined;
+          });
+          for (const bytes of sizes) send(content(bytes));
+          const inPlace = feedInPlace(decipher, wire(), reads);
+          expect(arrived.map((payload, index) => payload.equals(content(sizes[index]!)))).toEqual(
+            sizes.map(() => true),
+          );
+          if (Math.max(...sizes) > 100_000) expect(inPlace).toBeGreaterThan(0);
         },
       ),
       { numRuns: 60 },

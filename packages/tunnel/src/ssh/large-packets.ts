@@ -5,6 +5,7 @@ import {
   giveBackMemory,
   isReused,
   LARGE_PACKET_BYTES,
+  memoryOf,
   PACKET_OVERHEAD_BYTES,
   takeMemory,
 } from './packet-memory.js';
@@ -83,6 +84,17 @@ export function copiesPackets(ssh: SshClient | SshConnection): boolean {
   return protocol._decipher?.decrypt === takePackets;
 }
 
+/**
+ * What has not come yet of a large packet that has begun to come, in its memory, with room for the length of the next one:
+ * bytes that are read to this place need not be copied.
+ */
+export function placeOfNextRead(ssh: SshClient | SshConnection): Buffer | undefined {
+  const { _protocol: protocol } = ssh as unknown as { readonly _protocol: Protocol };
+  const packet = protocol._decipher && inbound.get(protocol._decipher)?.packet;
+  if (!packet?.memory) return undefined;
+  return packet.memory.subarray(packet.filled, packet.bytes.length + LENGTH_BYTES);
+}
+
 /** RFC 4253, section 6; with AES-GCM the length is not part of what is padded (RFC 5647, section 7.2). */
 function makePacket(payloadBytes: number): Buffer {
   const unpadded = 1 + payloadBytes;
@@ -108,13 +120,12 @@ function giveBackWhatIsSent(tcp: Socket): void {
   tcp.write = writeAndGiveBack;
 }
 
-/** A packet that has come in parts. */
+/** What has come of the next packet. */
 interface Inbound {
   length: number;
   lengthBytes: number;
   /** Everything behind the length, the tag included; undefined while the length is not known. */
-  packet: Buffer | undefined;
-  filled: number;
+  packet: { readonly bytes: Buffer; readonly memory: Buffer | undefined; filled: number } | undefined;
 }
 
 const inbound = new WeakMap<GcmDecipher, Inbound>();
@@ -122,7 +133,7 @@ const inbound = new WeakMap<GcmDecipher, Inbound>();
 /** What `AESGCMDecipherBinding.decrypt` does, for packets of up to 256 KiB. @throws for a peer that breaks the protocol */
 function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number): number | undefined {
   let state = inbound.get(this);
-  if (!state) inbound.set(this, (state = { length: 0, lengthBytes: 0, packet: undefined, filled: 0 }));
+  if (!state) inbound.set(this, (state = { length: 0, lengthBytes: 0, packet: undefined }));
   let at = from;
   while (at < end) {
     while (state.lengthBytes < LENGTH_BYTES && at < end) {
@@ -130,18 +141,25 @@ function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number)
       state.lengthBytes++;
     }
     if (state.lengthBytes < LENGTH_BYTES) return undefined;
-    state.packet ??= takeMemory(checkedLength(state.length) + TAG_BYTES);
-    const count = Math.min(state.packet.length - state.filled, end - at);
-    data.copy(state.packet, state.filled, at, at + count);
-    state.filled += count;
+    const packet = (state.packet ??= packetOf(checkedLength(state.length)));
+    const { bytes } = packet;
+    const count = Math.min(bytes.length - packet.filled, end - at);
+    const isThere = data.buffer === bytes.buffer && data.byteOffset + at === bytes.byteOffset + packet.filled;
+    if (!isThere) data.copy(bytes, packet.filled, at, at + count);
+    packet.filled += count;
     at += count;
-    if (state.filled < state.packet.length) return undefined;
-    const payload = decrypted(this, state.packet, state.length);
-    Object.assign(state, { length: 0, lengthBytes: 0, packet: undefined, filled: 0 });
-    const stop = this._onPayload(payload);
+    if (packet.filled < bytes.length) return undefined;
+    const { length } = state;
+    Object.assign(state, { length: 0, lengthBytes: 0, packet: undefined });
+    const stop = this._onPayload(decrypted(this, bytes, length));
     if (stop !== undefined) return stop === false ? at : stop;
   }
   return undefined;
+}
+
+function packetOf(length: number): NonNullable<Inbound['packet']> {
+  const bytes = takeMemory(length + TAG_BYTES);
+  return { bytes, memory: memoryOf(bytes), filled: 0 };
 }
 
 function checkedLength(length: number): number {

@@ -35,6 +35,11 @@ export function giveBackMemory(part: Uint8Array): void {
   if (free.length < MAX_KEPT) free.push(memory);
 }
 
+/** @returns all the memory of what was taken, from its start; undefined where it is none of here */
+export function memoryOf(part: Uint8Array): Buffer | undefined {
+  return lent.get(part.buffer);
+}
+
 export function isReused(part: Uint8Array): boolean {
   return lent.has(part.buffer);
 }

@@ -5,25 +5,32 @@ const READ_BYTES = 512 << 10;
 
 let memory: Buffer | undefined;
 
+/** What the reader of such a socket is asked before each read, and for each chunk. */
+export interface Reader {
+  /** Where the next bytes belong, when that is known: there nobody needs to copy them. */
+  place(): Buffer | undefined;
+  /** Whether listeners may still look at a chunk in a later turn: then it is a copy. */
+  keepsChunks(): boolean;
+}
+
 /**
- * The same TCP connection as another socket, which reads into one buffer that all connections share. Node allocates
- * 64 KiB for every read otherwise, which becomes the greatest cost of a connection that only carries bytes.
- *
- * @param copies whether listeners may still look at a chunk in a later turn, asked for each chunk: then it is a copy
+ * The same TCP connection as another socket, which reads to where its reader wants the bytes, or into one buffer that all
+ * connections share. Node allocates 64 KiB for every read otherwise, which becomes the greatest cost of a connection that
+ * only carries bytes.
  */
-export function withSharedReading(socket: Socket, copies: () => boolean): Socket {
+export function withSharedReading(socket: Socket, reader: Reader): Socket {
   const { _handle: handle } = socket as unknown as { _handle: unknown };
-  const buffer = (memory ??= Buffer.allocUnsafeSlow(READ_BYTES));
+  const common = (memory ??= Buffer.allocUnsafeSlow(READ_BYTES));
   const options = {
     handle,
     readable: true,
     writable: true,
     allowHalfOpen: socket.allowHalfOpen,
     onread: {
-      buffer,
-      callback: (count: number) => {
+      buffer: () => reader.place() ?? common,
+      callback: (count: number, buffer: Buffer) => {
         const chunk = buffer.subarray(0, count);
-        shared.emit('data', copies() ? Buffer.from(chunk) : chunk);
+        shared.emit('data', buffer === common && reader.keepsChunks() ? Buffer.from(chunk) : chunk);
         return true;
       },
     },

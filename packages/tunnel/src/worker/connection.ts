@@ -3,7 +3,7 @@ import { NODE_API_NAME } from '../names.js';
 import { ALGORITHMS } from '../ssh/algorithms.js';
 import { Carrier } from '../ssh/carrier.js';
 import { Server, type SshConnection } from '../ssh/library.js';
-import { copiesPackets, useLargePackets } from '../ssh/large-packets.js';
+import { copiesPackets, placeOfNextRead, useLargePackets } from '../ssh/large-packets.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { RelayCounters } from '../ssh/relay.js';
 import { WINDOW_BYTES } from '../ssh/window.js';
@@ -89,6 +89,11 @@ export class PeerConnection implements Peer {
   /** Whether nothing is kept of the chunks that its socket emits. */
   get copiesPackets(): boolean {
     return this.#ssh !== undefined && copiesPackets(this.#ssh);
+  }
+
+  /** Where the next bytes of its socket belong, if that is known. */
+  get placeOfNextRead(): Buffer | undefined {
+    return this.#ssh && placeOfNextRead(this.#ssh);
   }
 
   get remoteAddress() {

@@ -27,8 +27,12 @@ function connection(id: number, remoteAddress: string, socket: Socket | undefine
     hub.tell({ type: 'closed', connectionId: id, reason: 'the peer was gone at once' });
     return;
   }
-  const reading = withSharedReading(socket, () => !peer.copiesPackets);
-  const peer = new PeerConnection({ id, socket: reading, remoteAddress, config, hub });
+  let peer: PeerConnection | undefined = undefined;
+  const reading = withSharedReading(socket, {
+    place: () => peer?.placeOfNextRead,
+    keepsChunks: () => !peer?.copiesPackets,
+  });
+  peer = new PeerConnection({ id, socket: reading, remoteAddress, config, hub });
   connections.set(id, peer);
   void peer.closed.then(() => {
     connections.delete(id);
