@@ -1,13 +1,12 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
-import { PrismaMariaDb } from '@prisma/adapter-mariadb';
-import type { SqlDriverAdapter } from '@prisma/driver-adapter-utils';
 import { SendenseError } from '@sendense/core';
 import { createConnection, type Connection, type ConnectionConfig } from 'mariadb';
-import { databaseError, isConnectionLost } from './database-errors.js';
+import { databaseError } from './database-errors.js';
 import { Database, type DatabaseOptions } from './database.js';
 import { PrismaClient } from './gen/mariadb/client.js';
 import type { PrismaClient as CommonClient } from './gen/sqlite/client.js';
+import { QuickMariaDb } from './mariadb-adapter.js';
 import { migrateMariaDb } from './mariadb-migrate.js';
 import type { MariaDbTarget } from './mariadb-target.js';
 import { insistOnCertificates } from './strict-tls.js';
@@ -31,13 +30,7 @@ export async function openMariaDb(
   const name = target.label;
   try {
     const schemaVersion = await prepare(target, options, mayUse !== undefined);
-    const adapter = new RereadingMariaDb({
-      ...connectionConfig(target),
-      connectionLimit: 1,
-      acquireTimeout: ACQUIRE_TIMEOUT_MS,
-      // A connection that died while it was idle is found before it is used, not by the statement.
-      minDelayValidation: 0,
-    });
+    const adapter = new QuickMariaDb({ ...connectionConfig(target), acquireTimeout: ACQUIRE_TIMEOUT_MS });
     const client = new PrismaClient({ adapter }) as unknown as CommonClient;
     log.info({ database: name }, 'catalogue on MariaDB');
     return new Database({ client, name, schemaVersion, now, mayUse });
@@ -126,21 +119,4 @@ function tlsOptions({ verify, ca }: NonNullable<MariaDbTarget['tls']>, host: str
     checkServerIdentity: (_: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate),
     ...(isIP(host) === 0 ? { servername: host } : {}),
   };
-}
-
-/** Asks a second time, on a new connection, when the first was lost under a query that only reads and is in no transaction. */
-class RereadingMariaDb extends PrismaMariaDb {
-  override async connect(): Promise<Awaited<ReturnType<PrismaMariaDb['connect']>>> {
-    const adapter = await super.connect();
-    const queryRaw: SqlDriverAdapter['queryRaw'] = adapter.queryRaw.bind(adapter);
-    adapter.queryRaw = async (query) => {
-      try {
-        return await queryRaw(query);
-      } catch (error) {
-        if (!/^\s*SELECT\b/i.test(query.sql) || !isConnectionLost(error)) throw error;
-        return queryRaw(query);
-      }
-    };
-    return adapter;
-  }
 }
