@@ -2,7 +2,7 @@ import { SendenseError } from '@sendense/core';
 import { fromJson, oneOf } from './columns.js';
 import type { Database } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { storableText } from './text-limits.js';
 
 const OUTCOMES = ['ok', 'refused', 'failed'] as const;
@@ -76,26 +76,23 @@ export class Audit {
     if (beforeId !== undefined && !Number.isSafeInteger(beforeId))
       throw new SendenseError('invalid_argument', 'the cursor is not one that this listing gave out');
     const sinceId = o.since === undefined ? undefined : await this.#firstId(o.since);
-    const rows = await inWindows(beforeId, { limit, window: 20_000 }, (end) =>
-      this.database.run((client) =>
-        client.auditEvent.findMany({
-          where: {
-            ...(o.action === undefined ? {} : { action: o.action }),
-            ...(o.actor === undefined ? {} : { actor: o.actor }),
-            ...(o.subjectType === undefined ? {} : { subjectType: o.subjectType }),
-            ...(o.subjectId === undefined ? {} : { subjectId: o.subjectId }),
-            ...(o.since === undefined ? {} : { at: { gte: o.since } }),
-            id: {
-              ...(beforeId === undefined ? {} : { lt: beforeId }),
-              ...(sinceId === undefined && end === undefined
-                ? {}
-                : { gte: Math.max(sinceId ?? 0, end ?? 0) }),
-            },
+    const { actor, action, subjectType, subjectId } = o;
+    const asRanges = this.database.pagesByRange && (beforeId !== undefined || sinceId !== undefined);
+    const values = { actor, action, subjectType, subjectId };
+    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: ['subjectId'] });
+    const rows = await this.database.run((client) =>
+      client.auditEvent.findMany({
+        where: {
+          ...where,
+          ...(o.since === undefined ? {} : { at: { gte: o.since } }),
+          id: {
+            ...(beforeId === undefined ? {} : { lt: beforeId }),
+            ...(sinceId === undefined ? {} : { gte: sinceId }),
           },
-          orderBy: { id: 'desc' },
-          take: limit + 1,
-        }),
-      ),
+        },
+        orderBy: [...orderBy, { id: 'desc' }],
+        take: limit + 1,
+      }),
     );
     return toPage(rows, limit, (row) => ({ at: row.at, id: String(row.id) }), toRecord);
   }

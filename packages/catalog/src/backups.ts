@@ -1,14 +1,15 @@
 import { printable, SendenseError } from '@sendense/core';
-import type {
-  BackupDiskChange,
-  BackupRecord,
-  BackupState,
-  BackupStateChange,
-  DiskProgressChange,
-  PlannedDisk,
-  SealRequest,
+import {
+  ACTIVE_BACKUP_STATES,
+  ALL_BACKUP_STATES,
+  type BackupDiskChange,
+  type BackupRecord,
+  type BackupState,
+  type BackupStateChange,
+  type DiskProgressChange,
+  type PlannedDisk,
+  type SealRequest,
 } from './backup-records.js';
-import { ACTIVE_BACKUP_STATES, ALL_BACKUP_STATES } from './backup-records.js';
 import { beginBackup, plannedDiskRows, type BeginBackup } from './backup-begin.js';
 import { toBackupRecord, withDisks, type BackupRow } from './backup-rows.js';
 import { sealBackup } from './backup-seal.js';
@@ -24,7 +25,7 @@ import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
 import { count, counts } from './tallies.js';
@@ -224,7 +225,7 @@ export class Backups {
   /** Newest first. */
   async list(
     o: PageRequest & {
-      states?: readonly BackupState[];
+      state?: BackupState;
       vmName?: string;
       contextId?: string;
       repositoryId?: string;
@@ -232,19 +233,15 @@ export class Backups {
   ): Promise<Page<BackupRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
-      this.#rows({
-        where: {
-          ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
-          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-          ...beyond(before, 'older', 'createdAt', 'id', end),
-        },
-        orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-        take: limit + 1,
-      }),
-    );
+    const { contextId, vmName, repositoryId, state } = o;
+    const asRanges = this.database.pagesByRange && before !== undefined;
+    const values = { contextId, vmName, repositoryId, state };
+    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: ['contextId', 'vmName'] });
+    const rows = await this.#rows({
+      where: { ...where, ...beyond(before, 'older', 'createdAt', 'id') },
+      orderBy: [...orderBy, { createdAt: 'desc' }, { id: 'desc' }],
+      take: limit + 1,
+    });
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toBackupRecord);
   }
 

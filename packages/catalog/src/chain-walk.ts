@@ -1,36 +1,37 @@
-import type { RestorePointRecord } from './restore-point-records.js';
-
 // Along the chains of one VM in one repository. A point's disks may have different parents: one of them was read in full.
 
-/** The point and everything that any of its disks builds on, in the order of `points`; empty when it is not among them. */
-export function ancestry(points: readonly RestorePointRecord[], id: string): RestorePointRecord[] {
-  const byId = new Map(points.map((point) => [point.id, point]));
-  return reachable(points, id, (from) =>
-    (byId.get(from)?.disks ?? []).flatMap(({ parentPointId }) => parentPointId ?? []),
-  );
+/** A disk of a point, and the point that it builds on. */
+export interface ChainLink {
+  readonly restorePointId: string;
+  /** null with a disk that was read in full. */
+  readonly parentPointId: string | null;
 }
 
-/** Everything that builds on the point with any disk, at any distance, in the order of `points`; without the point itself. */
-export function offspring(points: readonly RestorePointRecord[], id: string): RestorePointRecord[] {
-  const children = new Map<string, string[]>();
-  for (const point of points)
-    for (const { parentPointId } of point.disks)
-      if (parentPointId !== undefined)
-        children.set(parentPointId, [...(children.get(parentPointId) ?? []), point.id]);
-  return reachable(points, id, (from) => children.get(from) ?? []).filter((point) => point.id !== id);
+/** The point, and all that any of its disks builds on. */
+export function ancestry(links: readonly ChainLink[], id: string): Set<string> {
+  return reachable(id, links, 'restorePointId', 'parentPointId');
+}
+
+/** All that builds on the point with any disk, at any distance; without the point itself. */
+export function offspring(links: readonly ChainLink[], id: string): Set<string> {
+  const found = reachable(id, links, 'parentPointId', 'restorePointId');
+  found.delete(id);
+  return found;
 }
 
 function reachable(
-  points: readonly RestorePointRecord[],
   start: string,
-  next: (id: string) => readonly string[],
-): RestorePointRecord[] {
+  links: readonly ChainLink[],
+  from: keyof ChainLink,
+  to: keyof ChainLink,
+): Set<string> {
+  const linksFrom = Map.groupBy(links, (link) => link[from]);
   const seen = new Set<string>();
   const waiting = [start];
   for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
     if (seen.has(id)) continue;
     seen.add(id);
-    waiting.push(...next(id));
+    waiting.push(...(linksFrom.get(id) ?? []).flatMap((link) => link[to] ?? []));
   }
-  return points.filter((point) => seen.has(point.id));
+  return seen;
 }

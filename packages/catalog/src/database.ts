@@ -21,6 +21,8 @@ export interface OpenedDatabase {
   /** Name of the newest migration that is applied. */
   readonly schemaVersion: string;
   readonly now: () => Date;
+  /** Whether a page after a cursor is found well only when its filters are written as ranges: see `having` in paging.ts. */
+  readonly pagesByRange: boolean;
   /** Before anything is asked: waits, or throws, while this process may not. */
   readonly mayUse?: (() => Promise<void>) | undefined;
 }
@@ -42,6 +44,10 @@ export class Database implements AsyncDisposable {
 
   get schemaVersion(): string {
     return this.opened.schemaVersion;
+  }
+
+  get pagesByRange(): boolean {
+    return this.opened.pagesByRange;
   }
 
   now(): Date {

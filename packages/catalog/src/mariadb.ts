@@ -33,7 +33,7 @@ export async function openMariaDb(
     const adapter = new QuickMariaDb({ ...connectionConfig(target), acquireTimeout: ACQUIRE_TIMEOUT_MS });
     const client = new PrismaClient({ adapter }) as unknown as CommonClient;
     log.info({ database: name }, 'catalogue on MariaDB');
-    return new Database({ client, name, schemaVersion, now, mayUse });
+    return new Database({ client, name, schemaVersion, now, mayUse, pagesByRange: true });
   } catch (error) {
     throw databaseError(error, name);
   }

@@ -46,45 +46,60 @@ export function pagePosition({ cursor }: PageRequest): Position | undefined {
  * of its index: a database that sees the alternatives alone reads all rows and sorts them.
  *
  * @param at the column with the time, `id` the one that decides between equal times
- * @param end of older rows, those from here on: see {@link inWindows}
  */
-export function beyond(
-  position: Position | undefined,
-  direction: 'older' | 'newer',
-  at: string,
-  id: string,
-  end?: number,
-) {
+export function beyond(position: Position | undefined, direction: 'older' | 'newer', at: string, id: string) {
   if (!position) return {};
   const [upTo, past] = direction === 'older' ? (['lte', 'lt'] as const) : (['gte', 'gt'] as const);
   return {
-    [at]: { [upTo]: position.at, ...(end === undefined ? {} : { gte: new Date(end) }) },
+    [at]: { [upTo]: position.at },
     OR: [{ [at]: { [past]: position.at } }, { [at]: position.at, [id]: { [past]: position.id } }],
   };
 }
 
-const DAY_MS = 86_400_000;
-const WINDOWS = [1, 8, 64, 512];
+/** A value, or the range from it to itself. */
+type Only = string | { readonly gte: string; readonly lte: string };
 
 /**
- * Asks for the rows of a page in windows that become wider, until it is full. MariaDB takes an index by its first column
- * alone, and walks from its end to the cursor, unless the range behind it is small.
+ * What rows must have, as a filter of Prisma and as the beginning of the order of a list.
  *
- * @param from where the page begins; undefined asks once, without a window
- * @param window of the first try
- * @param ask for rows not beyond `end`; undefined is without an end
+ * MariaDB, asked for a page far inside a list with a filter that matches much, takes the index by the filter alone and walks
+ * from its end to the cursor, which takes seconds: it holds reading the range behind the cursor for dearer, not knowing that
+ * a page ends soon. Written as a range the filter cannot be used in that way, and with its columns in front of the order
+ * the range is read in order.
+ *
+ * SQLite does not know how many rows have a value, and may take the index of a repository for a page of one VM in it: with
+ * everything else written as ranges it takes the index of what is equal.
+ *
+ * @param values by column; in the order of the columns of an index, where there is one for several of them
+ * @param o.asRanges see `OpenedDatabase.pagesByRange`; without a cursor either way is good
+ * @param o.narrow columns of which any value is that of few rows
  */
-export async function inWindows<Row>(
-  from: number | undefined,
-  { limit, window = DAY_MS }: { readonly limit: number; readonly window?: number },
-  ask: (end: number | undefined) => Promise<readonly Row[]>,
-): Promise<readonly Row[]> {
-  if (from === undefined) return ask(undefined);
-  for (const width of WINDOWS) {
-    const rows = await ask(from - width * window);
-    if (rows.length > limit) return rows;
+export function having<Column extends string>(
+  values: Readonly<Record<Column, string | undefined>>,
+  o: {
+    readonly order: 'asc' | 'desc';
+    readonly asRanges: boolean;
+    readonly narrow?: readonly NoInfer<Column>[];
+  },
+): {
+  readonly where: Partial<Record<Column, Only>>;
+  readonly orderBy: Partial<Record<Column, 'asc' | 'desc'>>[];
+} {
+  const { order, asRanges, narrow = [] } = o;
+  const columns = (Object.keys(values) as Column[]).filter((column) => values[column] !== undefined);
+  const isNarrow = columns.some((column) => narrow.includes(column));
+  const where: Partial<Record<Column, Only>> = {};
+  for (const column of columns) {
+    const value = values[column] ?? '';
+    const asRange = asRanges || (isNarrow && !narrow.includes(column));
+    where[column] = asRange ? { gte: value, lte: value } : value;
   }
-  return ask(undefined);
+  const orderBy = columns.map((column) => {
+    const by: Partial<Record<Column, 'asc' | 'desc'>> = {};
+    by[column] = order;
+    return by;
+  });
+  return { where, orderBy: asRanges ? orderBy : [] };
 }
 
 /** Cuts a page from rows of which one more than `limit` was asked for. */

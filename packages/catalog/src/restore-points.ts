@@ -1,8 +1,8 @@
 import { SendenseError } from '@sendense/core';
-import { ancestry, offspring } from './chain-walk.js';
+import { ancestry, offspring, type ChainLink } from './chain-walk.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { importPoint, type ImportedPoint, type ImportResult } from './restore-point-import.js';
 import {
   NEWEST_FIRST,
@@ -16,6 +16,9 @@ import {
 import { beginRemoval, cancelRemoval, concludeRemoval, type MergedPoint } from './restore-point-removal.js';
 import { MAX_REASON_LENGTH, requireText, storableText } from './text-limits.js';
 import { withChildren } from './with-children.js';
+
+/** Of a query that names rows one by one. */
+const MAX_IDS = 500;
 
 /** Tables `restore_points` and `restore_point_disks`. Points are made by sealing a backup, or found again by a rescan. */
 export class RestorePoints {
@@ -53,18 +56,14 @@ export class RestorePoints {
   ): Promise<Page<RestorePointRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
-      this.#rows({
-        where: {
-          ...(o.contextId === undefined ? {} : { contextId: o.contextId }),
-          ...(o.repositoryId === undefined ? {} : { repositoryId: o.repositoryId }),
-          ...(o.vmName === undefined ? {} : { vmName: o.vmName }),
-          ...beyond(before, 'older', 'takenAt', 'id', end),
-        },
-        orderBy: NEWEST_FIRST,
-        take: limit + 1,
-      }),
-    );
+    const { contextId, repositoryId, vmName } = o;
+    const asRanges = this.database.pagesByRange && before !== undefined;
+    const { where, orderBy } = having({ contextId, vmName, repositoryId }, { order: 'desc', asRanges });
+    const rows = await this.#rows({
+      where: { ...where, ...beyond(before, 'older', 'takenAt', 'id') },
+      orderBy: [...orderBy, ...NEWEST_FIRST],
+      take: limit + 1,
+    });
     return toPage(rows, limit, (row) => ({ at: row.takenAt, id: row.id }), toPointRecord);
   }
 
@@ -85,8 +84,7 @@ export class RestorePoints {
 
   /** The point and all that any of its disks builds on, newest first. @throws `not_found` */
   async chain(id: string): Promise<RestorePointRecord[]> {
-    const { contextId, repositoryId } = await this.get(id);
-    return ancestry(await this.ofContext(contextId, repositoryId), id);
+    return this.#related(id, ancestry);
   }
 
   /** The points with a disk that builds directly on this one, newest first; empty also when there is no such point. */
@@ -100,8 +98,7 @@ export class RestorePoints {
 
   /** All points that build on this one with any disk, at any distance, newest first. @throws `not_found` */
   async descendants(id: string): Promise<RestorePointRecord[]> {
-    const { contextId, repositoryId } = await this.get(id);
-    return offspring(await this.ofContext(contextId, repositoryId), id);
+    return this.#related(id, offspring);
   }
 
   /**
@@ -214,20 +211,38 @@ export class RestorePoints {
     return this.database.transaction((transaction) => importPoint(transaction, point, this.database.now()));
   }
 
+  /**
+   * Points of the same VM in the same repository, newest first: of a history of years only who builds on whom is read, and
+   * those that are asked for.
+   * @throws `not_found`
+   */
+  async #related(
+    id: string,
+    walk: (links: readonly ChainLink[], id: string) => Set<string>,
+  ): Promise<RestorePointRecord[]> {
+    return this.database.run(async (client) => {
+      const ofSame = { contextId: true, repositoryId: true };
+      const same = await client.restorePoint.findUnique({ where: { id }, select: ofSame });
+      if (!same) throw pointNotFound(id);
+      const links = await client.restorePointDisk.findMany({
+        where: { restorePoint: same },
+        select: { restorePointId: true, parentPointId: true },
+      });
+      const ids = walk(links, id);
+      if (ids.size === 0) return [];
+      // Prisma can divide a list of ids that is too long for SQLite only where nothing is sorted.
+      const where = ids.size > MAX_IDS ? same : { ...same, id: { in: [...ids] } };
+      const rows = await rowsOf(client, { where, orderBy: NEWEST_FIRST });
+      return rows.filter((row) => ids.has(row.id)).map(toPointRecord);
+    });
+  }
+
   async #all(where: Prisma.RestorePointWhereInput): Promise<RestorePointRecord[]> {
     return (await this.#rows({ where, orderBy: NEWEST_FIRST })).map(toPointRecord);
   }
 
   async #rows(query: Prisma.RestorePointFindManyArgs): Promise<PointRow[]> {
-    return this.database.run(async (client) =>
-      withChildren(
-        'disks',
-        await client.restorePoint.findMany(query),
-        ({ id }) => id,
-        (ids) => client.restorePointDisk.findMany({ where: { restorePointId: { in: ids } } }),
-        ({ restorePointId }) => restorePointId,
-      ),
-    );
+    return this.database.run((client) => rowsOf(client, query));
   }
 
   /** @throws `not_found` */
@@ -244,4 +259,14 @@ export class RestorePoints {
       );
     });
   }
+}
+
+async function rowsOf(client: Transaction, query: Prisma.RestorePointFindManyArgs): Promise<PointRow[]> {
+  return withChildren(
+    'disks',
+    await client.restorePoint.findMany(query),
+    ({ id }) => id,
+    (ids) => client.restorePointDisk.findMany({ where: { restorePointId: { in: ids } } }),
+    ({ restorePointId }) => restorePointId,
+  );
 }

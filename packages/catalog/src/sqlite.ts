@@ -36,7 +36,7 @@ export async function openSqlite(path: string, options: DatabaseOptions): Promis
     // WAL is kept in the file; this is not: a committed transaction survives a power cut.
     await client.$queryRawUnsafe('PRAGMA synchronous = FULL');
     await client.$queryRawUnsafe('PRAGMA foreign_keys = ON');
-    return new Database({ client, name: path, schemaVersion, now });
+    return new Database({ client, name: path, schemaVersion, now, pagesByRange: false });
   } catch (error) {
     throw databaseError(error, path);
   }

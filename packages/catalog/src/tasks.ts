@@ -1,7 +1,7 @@
 import { printable, SendenseError, timestampName } from '@sendense/core';
 import { oneOf, toBigInt } from './columns.js';
 import type { Database, Transaction } from './database.js';
-import { beyond, inWindows, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import { beyond, having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
 import { count, counts } from './tallies.js';
@@ -78,26 +78,27 @@ export class Tasks {
   /** Newest first. @throws `invalid_argument` for limit or cursor */
   async list(
     o: PageRequest & {
-      states?: readonly TaskState[];
+      state?: TaskState;
       kind?: TaskKind;
       subject?: TaskSubject;
     } = {},
   ): Promise<Page<TaskRecord>> {
     const limit = pageLimit(o);
     const before = pagePosition(o);
-    const rows = await inWindows(before?.at.getTime(), { limit }, (end) =>
-      this.database.run((client) =>
-        client.task.findMany({
-          where: {
-            ...(o.states === undefined ? {} : { state: { in: [...o.states] } }),
-            ...(o.kind === undefined ? {} : { kind: o.kind }),
-            ...(o.subject === undefined ? {} : { subjectType: o.subject.type, subjectId: o.subject.id }),
-            ...beyond(before, 'older', 'createdAt', 'id', end),
-          },
-          orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-          take: limit + 1,
-        }),
-      ),
+    const { kind, state, subject } = o;
+    const asRanges = this.database.pagesByRange && before !== undefined;
+    const values = { kind, state, subjectType: subject?.type, subjectId: subject?.id };
+    const { where, orderBy } = having(values, {
+      order: 'desc',
+      asRanges,
+      narrow: ['subjectType', 'subjectId'],
+    });
+    const rows = await this.database.run((client) =>
+      client.task.findMany({
+        where: { ...where, ...beyond(before, 'older', 'createdAt', 'id') },
+        orderBy: [...orderBy, { createdAt: 'desc' }, { id: 'desc' }],
+        take: limit + 1,
+      }),
     );
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.id }), toTaskRecord);
   }

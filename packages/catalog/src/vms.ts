@@ -3,7 +3,15 @@ import { toBigInt } from './columns.js';
 import { isUniqueViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 import type { Prisma } from './gen/sqlite/client.js';
-import { beyond, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
+import {
+  beyond,
+  pageLimit,
+  pagePosition,
+  toPage,
+  type Page,
+  type PageRequest,
+  type Position,
+} from './paging.js';
 import { freeId } from './record-ids.js';
 import { requireText, storableText } from './text-limits.js';
 import { vcenterNotFound, vmNotProtected } from './vcenters.js';
@@ -73,13 +81,18 @@ export class Vms {
         where: {
           ...(o.name === undefined ? {} : { name: o.name }),
           ...(o.vcenterId === undefined ? {} : { vcenterId: o.vcenterId }),
-          ...beyond(after, 'newer', 'createdAt', 'contextId'),
+          ...beyond(after ?? this.#beginning(), 'newer', 'createdAt', 'contextId'),
         },
         orderBy: [{ createdAt: 'asc' }, { contextId: 'asc' }],
         take: limit + 1,
       }),
     );
     return toPage(rows, limit, (row) => ({ at: row.createdAt, id: row.contextId }), toVmRecord);
+  }
+
+  /** MariaDB would rather read and sort a table of this size as a whole than a page of it in order, unless a range begins it. */
+  #beginning(): Position | undefined {
+    return this.database.pagesByRange ? { at: new Date(0), id: '' } : undefined;
   }
 
   async find(contextId: string): Promise<VmRecord | undefined> {

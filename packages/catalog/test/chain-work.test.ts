@@ -198,7 +198,7 @@ describeOnEach('a task', () => {
     } while (cursor);
     expect([...seen].sort()).toEqual([...made].sort());
     expect((await tasks.list({ subject: { type: 'vm', id: 'ctx-1' } })).items).toHaveLength(3);
-    expect((await tasks.list({ states: ['cancelled'] })).items.map(({ id }) => id)).toEqual([other.id]);
+    expect((await tasks.list({ state: 'cancelled' })).items.map(({ id }) => id)).toEqual([other.id]);
     expect(await tasks.countByKindAndState()).toEqual(
       expect.arrayContaining([
         { kind: 'verify', state: 'queued', count: 7 },

@@ -79,9 +79,9 @@ describeOnEach('several backups', () => {
     expect(new Set(seen).size).toBe(seen.length);
     const times = await Promise.all(seen.map(async (id) => (await backups.get(id)).createdAt.getTime()));
     expect(times).toEqual([...times].sort((a, b) => b - a));
-    expect((await backups.list({ states: ['completed'] })).items).toEqual([]);
+    expect((await backups.list({ state: 'completed' })).items).toEqual([]);
     expect(
-      (await backups.list({ vmName: 'pg', states: ['failed'], limit: 1000 })).items.length,
+      (await backups.list({ vmName: 'pg', state: 'failed', limit: 1000 })).items.length,
     ).toBeGreaterThan(23);
     expect((await backups.list({ vmName: 'other' })).items).toEqual([]);
     expect(await backups.countByState()).toMatchObject({ queued: 0, completed: 0 });

@@ -79,10 +79,16 @@ function readRoutes(app: Api, hub: HubContext): void {
       },
     },
     async ({ query }) => {
-      const { limit, cursor, vm_name: vmName, context_id: contextId, repository_id: repositoryId } = query;
-      const states = query.state === undefined ? undefined : [query.state];
+      const {
+        limit,
+        cursor,
+        state,
+        vm_name: vmName,
+        context_id: contextId,
+        repository_id: repositoryId,
+      } = query;
       const { items, nextCursor } = await hub.catalog.backups.list(
-        given({ limit, cursor, states, vmName, contextId, repositoryId }),
+        given({ limit, cursor, state, vmName, contextId, repositoryId }),
       );
       return { backups: items.map((record) => shown(hub, record)), next_cursor: nextCursor ?? null };
     },

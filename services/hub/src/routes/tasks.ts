@@ -49,15 +49,14 @@ function readRoutes(app: Api, hub: HubContext): void {
       },
     },
     async ({ query }) => {
-      const { limit, cursor, kind, subject_type: type, subject_id: id } = query;
+      const { limit, cursor, kind, state, subject_type: type, subject_id: id } = query;
       if ((type === undefined) !== (id === undefined))
         throw new SendenseError('invalid_argument', 'give subject_type and subject_id together, or neither', {
           context: { fields: 'subject_type,subject_id' },
         });
       const subject = type === undefined || id === undefined ? undefined : { type, id };
-      const states = query.state === undefined ? undefined : [query.state];
       const { items, nextCursor } = await hub.catalog.tasks.list(
-        given({ limit, cursor, kind, states, subject }),
+        given({ limit, cursor, kind, state, subject }),
       );
       return { tasks: items.map((task) => shownTask(hub, task)), next_cursor: nextCursor ?? null };
     },
