@@ -98,7 +98,7 @@ const keepAll: Rule = () => ({ reason: 'no_policy', detail: 'no retention policy
 
 function rulesOf(policy: RetentionPolicy): Rule[] {
   checkRetentionPolicy(policy);
-  const calendar = calendarOf(policy.timeZone);
+  const calendar = remembering(calendarOf(policy.timeZone));
   const periods = (['daily', 'weekly', 'monthly', 'yearly'] as const).map((reason) =>
     periodRule(reason, policy[reason], calendar),
   );
@@ -127,6 +127,9 @@ function periodRule(reason: keyof typeof PERIODS, count: number, calendar: Calen
 }
 
 function calendarOf(timeZone = 'UTC'): Calendar {
+  // The one that nearly everybody has, without a formatter, which takes half a millisecond to make.
+  if (timeZone === 'UTC')
+    return (at) => ({ year: at.getUTCFullYear(), month: at.getUTCMonth() + 1, day: at.getUTCDate() });
   let format: Intl.DateTimeFormat;
   try {
     format = new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', {
@@ -146,6 +149,18 @@ function calendarOf(timeZone = 'UTC'): Calendar {
     const parts = format.formatToParts(at);
     const number = (type: string) => Number(parts.find((part) => part.type === type)?.value);
     return { year: number('year'), month: number('month'), day: number('day') };
+  };
+}
+
+/** Each rule asks for the same days again, and a calendar takes its time. */
+function remembering(calendar: Calendar): Calendar {
+  const days = new Map<number, Day>();
+  return (at) => {
+    const known = days.get(at.getTime());
+    if (known) return known;
+    const day = calendar(at);
+    days.set(at.getTime(), day);
+    return day;
   };
 }
 

@@ -148,9 +148,10 @@ function previewRoute(app: Api, hub: HubContext): void {
       },
     },
     async ({ params, query }) => {
-      const chain = await chainOf(hub, params.context_id, query.repository_id);
-      const plan = await planRetention(hub.catalog, chain.contextId, chain.repositoryId);
+      const chain = { contextId: params.context_id, repositoryId: query.repository_id };
+      await hub.catalog.vms.get(chain.contextId);
       const { status } = await hub.repositories.get(chain.repositoryId);
+      const plan = await planRetention(hub.catalog, chain.contextId, chain.repositoryId);
       const costs = removalCosts(
         plan.points.map(({ point }) => point),
         plan.toRemove.map(({ id }) => id),
