@@ -15,6 +15,7 @@ interface DatabaseReport {
   readonly database_mib: number;
   readonly start_seconds: number;
   readonly memory_mib: { readonly started: number; readonly peak: number };
+  readonly stolen_share: number;
   /** Through the API, the whole request. */
   readonly requests: Readonly<Record<string, TimingReport>>;
   /** Of the catalogue itself. */
@@ -40,13 +41,15 @@ export function catalogueReport({ sizes, databases }: CatalogueResults): Catalog
 }
 
 function databaseReport(results: DatabaseResults): DatabaseReport {
-  const { database, seedSeconds, databaseMib, startSeconds, memoryMib, requests, work } = results;
+  const { database, seedSeconds, databaseMib, startSeconds, memoryMib, stolenShare, requests, work } =
+    results;
   return {
     database,
     seed_seconds: Math.round(seedSeconds),
     database_mib: databaseMib,
     start_seconds: round(startSeconds),
     memory_mib: memoryMib,
+    stolen_share: round(stolenShare),
     requests: timingReports(requests),
     work: timingReports(work),
   };
@@ -80,7 +83,8 @@ export function catalogueRows({ vms, restore_points, databases }: CatalogueRepor
     ...databases.flatMap(({ database, requests, work, ...one }) => [
       [
         `${database}: ${one.database_mib} MiB; the hub starts in ${one.start_seconds} s, ` +
-          `with ${one.memory_mib.started} MiB and at most ${one.memory_mib.peak}`,
+          `with ${one.memory_mib.started} MiB and at most ${one.memory_mib.peak}; ` +
+          `${Math.round(one.stolen_share * 100)} % of the CPU were not given to this machine`,
         ...['', '', ''],
       ],
       ...Object.entries({ ...requests, ...work }).map(([name, timing]) => [`  ${name}`, ...numbers(timing)]),
