@@ -58,15 +58,21 @@ apt_update_once() {
   APT_UPDATED=1
 }
 
+# Two parts of the set-up may run beside each other; apt does one thing at a time.
 install_packages() {
-  local missing=() package
+  local missing=() package lock
+  mkdir -p "$TOOLS"
+  exec {lock}>"$TOOLS/apt.lock"
+  flock "$lock"
   for package in "$@"; do
     dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
   done
-  [ ${#missing[@]} = 0 ] && return 0
-  apt_update_once
-  say "installing ${missing[*]}"
-  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  if [ ${#missing[@]} -gt 0 ]; then
+    apt_update_once
+    say "installing ${missing[*]}"
+    DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null {lock}>&- || return
+  fi
+  exec {lock}>&-
 }
 
 setup_system() {
