@@ -44,13 +44,15 @@ describe('a look at the process list', () => {
     secrets.plant('the one', argument);
     secrets.plant('the other', variable);
     using watch = new ProcessListWatch(secrets, () => undefined);
-    await using child = await ChildProcess.spawn('sh', ['-c', 'sleep 60; :', argument], {
-      ...{ name: 'sh', owner: 'test', log: silentLogger, env: { VARIABLE: variable } },
+    // Without a child of its own, whose end would have to be waited for.
+    const args = ['-e', 'setInterval(() => {}, 60_000)', argument];
+    await using child = await ChildProcess.spawn(process.execPath, args, {
+      ...{ name: 'node', owner: 'test', log: silentLogger, env: { VARIABLE: variable } },
     });
     await eventually('both are seen', () => watch.found.size >= 2);
     const found = [...watch.found].join('\n');
-    expect(found).toMatch(/^argv of .*sh .*: the one$/m);
-    expect(found).toMatch(/^environment of .*sh .*: the other$/m);
+    expect(found).toMatch(/^argv of .*node .*: the one$/m);
+    expect(found).toMatch(/^environment of .*node .*: the other$/m);
     await child.terminate();
   });
 });
