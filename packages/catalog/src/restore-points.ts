@@ -72,9 +72,12 @@ export class RestorePoints {
     return this.#all({ contextId, repositoryId });
   }
 
-  /** All points in a repository, newest first, those that are being removed included: what a rescan compares with. */
-  async ofRepository(repositoryId: string): Promise<RestorePointRecord[]> {
-    return this.#all({ repositoryId });
+  /** The VMs that have points in a repository, those that are being removed included, by their contexts. */
+  async contextsIn(repositoryId: string): Promise<string[]> {
+    const rows = await this.database.run((client) =>
+      client.restorePoint.groupBy({ by: ['contextId'], where: { repositoryId } }),
+    );
+    return rows.map(({ contextId }) => contextId);
   }
 
   /** Those whose removal was decided and is not finished, newest first: what a start goes on with. */

@@ -36,7 +36,8 @@ describeOnEach('a chain', () => {
     expect(ids(await restorePoints.descendants('p0'))).toEqual(['p3', 'p2', 'p1']);
     expect(ids(await restorePoints.descendants('p4'))).toEqual([]);
     expect(ids(await restorePoints.ofContext(CONTEXT, repositoryId))).toEqual(['p4', 'p3', 'p2', 'p1', 'p0']);
-    expect(ids(await restorePoints.ofRepository(repositoryId))).toHaveLength(5);
+    expect(await restorePoints.contextsIn(repositoryId)).toEqual([CONTEXT]);
+    expect(await restorePoints.contextsIn('none')).toEqual([]);
     for (const call of [() => restorePoints.chain('none'), () => restorePoints.descendants('none')])
       await expect(call()).rejects.toMatchObject({ code: 'not_found' });
   });

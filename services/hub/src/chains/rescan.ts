@@ -47,8 +47,7 @@ export async function rescan(options: RescanOptions): Promise<RescanReport> {
     await rescanContext(contextId, report, options);
   }
   // Those of which not even the folder is left.
-  const points = await catalog.restorePoints.ofRepository(repository.id);
-  for (const contextId of new Set(points.map((point) => point.contextId)))
+  for (const contextId of await catalog.restorePoints.contextsIn(repository.id))
     if (!seen.has(contextId)) await rescanContext(contextId, report, options);
   return report;
 }
