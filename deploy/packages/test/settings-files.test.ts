@@ -12,6 +12,12 @@ async function settingsOf(program: string): Promise<Map<string, string | undefin
   return new Map(rows.map(([, name = '', standard]) => [name, standard]));
 }
 
+/** A unit as it is installed. */
+function unitOf(role: string, name: string): string {
+  const read = (file: string) => readFileSync(join(CHECKOUT, 'deploy/packages', file), 'utf8');
+  return read(`${role}/${name}.service`).replace('@common@', read('common.service'));
+}
+
 /** What a settings file shows, commented out. */
 function shownIn(file: string): Map<string, string> {
   const text = readFileSync(join(CHECKOUT, 'deploy/packages', file), 'utf8');
@@ -22,6 +28,18 @@ function shownIn(file: string): Map<string, string> {
 
 /** Depend on the machine, or the description of the setting has brackets of its own. */
 const NOT_COMPARED = new Set(['SENDENSE_TUNNEL_WORKERS']);
+
+describe.each([
+  ['sendense-hub', 'hub'],
+  ['sendense-node', 'node'],
+])('the unit of %s', (program, role) => {
+  it('leaves the program the time to end by itself when it cannot stop in order', async () => {
+    const own = Number((await settingsOf(program)).get('SENDENSE_STOP_SECONDS'));
+    const [, systemds] = /^TimeoutStopSec=(\d+)s$/m.exec(unitOf(role, program)) ?? [];
+    expect(own).toBeGreaterThan(0);
+    expect(Number(systemds)).toBeGreaterThanOrEqual(own + 10);
+  });
+});
 
 describe.each([
   ['sendense-hub', 'hub/hub.env'],

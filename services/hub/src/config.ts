@@ -48,6 +48,7 @@ export const hubSettings = {
     'error',
     'silent',
   ]),
+  SENDENSE_STOP_SECONDS: integer('what stopping may take before the process ends anyway', 80, 1, 3600),
   SENDENSE_QEMU_NBD: text('command', 'qemu-nbd'),
   SENDENSE_QEMU_IMG: text('command', 'qemu-img'),
   SENDENSE_MAX_BACKUPS: integer('backups that run at the same time', 50, 1, 10_000),
@@ -100,6 +101,8 @@ export interface HubConfig {
   /** Absolute; without it nothing can be exported. */
   readonly exportDirectory?: string | undefined;
   readonly logLevel: LogLevel;
+  /** Of the process: when it is over, the process ends with whatever it has not released yet. */
+  readonly stopTimeoutMs: number;
   readonly qemuNbd: string;
   readonly qemuImg: string;
   readonly limits: BackupLimits;
@@ -148,6 +151,7 @@ export function readConfig(env: NodeJS.ProcessEnv): HubConfig {
     runtimeDirectory,
     exportDirectory: settings.SENDENSE_EXPORT_DIR && resolve(settings.SENDENSE_EXPORT_DIR),
     logLevel: settings.SENDENSE_LOG_LEVEL,
+    stopTimeoutMs: settings.SENDENSE_STOP_SECONDS * 1000,
     qemuNbd: settings.SENDENSE_QEMU_NBD,
     qemuImg: settings.SENDENSE_QEMU_IMG,
     limits: {

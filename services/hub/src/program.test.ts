@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { runCommand } from '@sendense/runtime';
@@ -8,7 +9,7 @@ import { HubProcess, runHub } from './testing/hub-process.js';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync('/tmp/sdp-');
+  folder = mkdtempSync(join(tmpdir(), 'sdp-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -70,7 +71,7 @@ describe('sendense-hub', () => {
     const { port } = new URL(await first.url());
     const second = await runHub(['run'], { folder });
     expect([second.exitCode, second.text]).toEqual([
-      1,
+      75,
       expect.stringMatching(
         new RegExp(`sendense-hub .*process ${first.pid} on .*\\[data_directory_in_use\\]`),
       ),

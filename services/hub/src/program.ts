@@ -1,15 +1,18 @@
 import { Command, CommanderError, Option } from 'commander';
 import type { ApiRole } from '@sendense/catalog';
-import { toSendenseError } from '@sendense/core';
+import { toSendenseError, type ErrorCode } from '@sendense/core';
 import { versionLine } from '@sendense/runtime';
 import { copyDatabase, type CopyOptions } from './commands/database.js';
 import { run } from './commands/run.js';
 import { createToken, listTokens, revokeToken, type Output } from './commands/tokens.js';
 import { hubSettings } from './config.js';
+import { EX_CONFIG, EX_IN_USE, EX_USAGE } from './exit-codes.js';
 
-/** sysexits.h: something in the configuration is wrong; systemd is told not to start again then. */
-const EX_CONFIG = 78;
-const EX_USAGE = 2;
+const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
+  invalid_config: EX_CONFIG,
+  catalog_in_use: EX_IN_USE,
+  data_directory_in_use: EX_IN_USE,
+};
 
 /** Runs one command line; returns what the process should exit with. */
 export async function runProgram(
@@ -43,7 +46,7 @@ export async function runProgram(
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EX_USAGE;
     const known = toSendenseError(error);
     output.note(`sendense-hub: ${known.message} [${known.code}]`);
-    return known.code === 'invalid_config' ? EX_CONFIG : 1;
+    return EXIT_CODES[known.code] ?? 1;
   }
 }
 

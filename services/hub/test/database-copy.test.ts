@@ -33,7 +33,7 @@ requires(describe, MARIADBD)('sendense-hub database copy', () => {
       });
       expect(added.status).toBe(201);
       expect(await copy(file, database)).toMatchObject({
-        exitCode: 1,
+        exitCode: 75,
         text: expect.stringContaining('[data_directory_in_use]'),
       });
     }
@@ -54,7 +54,7 @@ requires(describe, MARIADBD)('sendense-hub database copy', () => {
         await runHub(['run'], { ...elsewhere, settings: onMariaDb.settings }),
       ])
         expect(refused).toMatchObject({
-          exitCode: 1,
+          exitCode: 75,
           text: expect.stringMatching(/is in use by another hub.*catalog_in_use/s),
         });
       expect(existsSync(join(other, 'data', 'catalog.db'))).toBe(false);

@@ -27,6 +27,7 @@ export const nodeSettings = {
   SENDENSE_DATA_DIR: text('enrolment, key, block hashes of jobs', '/var/lib/sendense-node'),
   SENDENSE_RUNTIME_DIR: text('sockets', '/run/sendense-node'),
   SENDENSE_LOG_LEVEL: choice<LogLevel>('how much is logged', 'info', LOG_LEVELS),
+  SENDENSE_STOP_SECONDS: integer('what stopping may take before the process ends anyway', 80, 1, 3600),
   ...vddkSettings,
   SENDENSE_LANES: integer('SSH connections that each backup opens to the hub', 4, 1, 16),
   SENDENSE_PARALLEL_DISKS: integer('disks of one backup copied at the same time', 4, 1, 64),
@@ -79,8 +80,14 @@ export interface NodeConfig extends VddkConfig {
   readonly clientEnvironment?: Readonly<Record<string, string>>;
 }
 
+/** Of the program alone. */
+export interface NodeProgramConfig extends NodeConfig {
+  /** When it is over, the process ends with whatever it has not released yet. */
+  readonly stopTimeoutMs: number;
+}
+
 /** @throws `invalid_config` naming every unknown name and invalid value */
-export function readNodeConfig(env: NodeJS.ProcessEnv): NodeConfig {
+export function readNodeConfig(env: NodeJS.ProcessEnv): NodeProgramConfig {
   const file = env['SENDENSE_CONFIG_FILE'];
   const settings = readSettings(nodeSettings, { env, ignore: OTHERS_SETTINGS, ...(file ? { file } : {}) });
   const runtimeDirectory = resolve(settings.SENDENSE_RUNTIME_DIR);
@@ -92,6 +99,7 @@ export function readNodeConfig(env: NodeJS.ProcessEnv): NodeConfig {
     ...vddkConfig(settings),
     lanes: settings.SENDENSE_LANES,
     parallelDisks: settings.SENDENSE_PARALLEL_DISKS,
+    stopTimeoutMs: settings.SENDENSE_STOP_SECONDS * 1000,
   };
 }
 

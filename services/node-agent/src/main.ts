@@ -44,3 +44,5 @@ addVmwareOptions(
 ).action((options: SweepCommandOptions) => sweepByCommand(options, process.env));
 
 await runProgram(program);
+// Ends also when something that could not be released in time still holds the event loop.
+process.exit();

@@ -27,9 +27,11 @@ export interface Node extends AsyncDisposable {
   readonly tunnelState: TunnelClientState;
   /** Takes no new jobs; settles when those that run have ended and the hub has what it needs of them. */
   drain(): Promise<void>;
+  /** The ids of the jobs that run. */
+  runningJobs(): readonly string[];
 }
 
-/** Long enough for the jobs to remove their snapshots; systemd's own limit is above it. */
+/** For each step. Long enough for the jobs to remove their snapshots; the program has a limit for all of it. */
 const RELEASE_MS = 80_000;
 
 /**
@@ -72,6 +74,7 @@ export async function createNode(
       return tunnel.state;
     },
     drain: () => jobs.drain(),
+    runningJobs: () => jobs.running().map(({ id }) => id),
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
 }

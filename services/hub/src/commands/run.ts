@@ -1,16 +1,17 @@
+import { toSendenseError } from '@sendense/core';
 import { createLogger, ServiceManager, versionLine, withDeadline } from '@sendense/runtime';
 import { readConfig } from '../config.js';
+import { EX_IN_USE } from '../exit-codes.js';
 import { createHub, type Hub } from '../hub.js';
-
-/** What stopping may take before the process ends anyway; systemd gives 90 s. */
-const STOP_TIMEOUT_MS = 80_000;
 
 /** Asks to end when the backups that run now have ended; packages use it before an upgrade. */
 const DRAIN_SIGNAL = 'SIGUSR2';
 
 /**
  * Runs the hub until SIGTERM or SIGINT; a second one ends it at once. SIGUSR2 drains it first: no new backups, those that
- * run go on to their end, and then it stops. @returns the exit code
+ * run go on to their end, and then it stops. What cannot be released in time is left to the next start.
+ *
+ * @returns the exit code
  */
 export async function run(env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(env);
@@ -30,10 +31,30 @@ export async function run(env: NodeJS.ProcessEnv): Promise<number> {
     log.warn({ signal }, 'asked again: the hub ends at once; the next start finishes what is left');
     process.exit(1);
   });
-  await service.stopping();
-  await withDeadline('stopping', STOP_TIMEOUT_MS, async () => hub[Symbol.asyncDispose]());
-  log.info('the hub has stopped');
-  return typeof why === 'string' ? 0 : 1;
+  const inTime = await stop(hub, service, config.stopTimeoutMs);
+  if (typeof why !== 'string') return EX_IN_USE;
+  return inTime ? 0 : 1;
+}
+
+/** @returns whether everything was released */
+async function stop(hub: Hub, service: ServiceManager, timeoutMs: number): Promise<boolean> {
+  const { log, runs } = hub.context;
+  try {
+    await withDeadline('stopping', timeoutMs, async () => {
+      await service.stopping();
+      await hub[Symbol.asyncDispose]();
+    });
+    log.info('the hub has stopped');
+    return true;
+  } catch (error) {
+    const unfinished = runs.running().map(({ jobId, state }) => ({ jobId, state }));
+    log.fatal(
+      { code: toSendenseError(error).code, unfinished },
+      `stopping took longer than SENDENSE_STOP_SECONDS (${timeoutMs / 1000}): the hub ends at once; ` +
+        'its next start finishes or fails these backups and removes what is left of them',
+    );
+    return false;
+  }
 }
 
 async function drain(hub: Hub, service: ServiceManager): Promise<NodeJS.Signals> {

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startLab, type Lab } from '@sendense/lab';
+import { startLab, type Lab, type LabVm, type VmSpec } from '@sendense/lab';
+import { QemuImg } from '@sendense/qemu';
 import { ChildProcess, OwnedStack, silentLogger } from '@sendense/runtime';
 import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
 import { HubProcess, runHub, type HubProcessOptions } from '../../src/testing/hub-process.js';
@@ -13,6 +14,8 @@ import { freePortRange } from './spine.js';
 const NODE = new URL('../../../../node-agent/dist/src/main.js', import.meta.url).pathname;
 const run = promisify(execFile);
 
+type Settings = Readonly<Record<string, string>>;
+
 export interface HttpAnswer<T> {
   readonly status: number;
   readonly body: T;
@@ -21,6 +24,8 @@ export interface HttpAnswer<T> {
 
 /** A hub and a node, both logging everything, and a lab in this process. Everything of theirs is below one folder. */
 export class TwoPrograms implements AsyncDisposable {
+  /** Where the nodes dial. */
+  tunnelPort: number;
   /** Everything that hub and node wrote, and what the API answered. */
   readonly written: string[] = [];
   token = '';
@@ -31,12 +36,19 @@ export class TwoPrograms implements AsyncDisposable {
 
   private constructor(
     readonly folder: string,
-    private readonly hubOptions: HubProcessOptions,
-    readonly tunnelPort: number,
+    readonly hubOptions: HubProcessOptions,
+    private readonly nodeSettings: Settings,
+    tunnelPort: number,
     private readonly owned: OwnedStack,
-  ) {}
+  ) {
+    this.tunnelPort = tunnelPort;
+  }
 
-  static async start(labPassword: string): Promise<TwoPrograms> {
+  /** @param more settings: `SENDENSE_…` */
+  static async start(
+    labPassword: string,
+    more: { readonly hub?: Settings; readonly node?: Settings } = {},
+  ): Promise<TwoPrograms> {
     await using owned = new OwnedStack(silentLogger, 90_000);
     const { path: folder } = owned.use('folder', temporaryDirectory('sdp'));
     const { first, last } = await freePortRange(9);
@@ -44,16 +56,16 @@ export class TwoPrograms implements AsyncDisposable {
       SENDENSE_TUNNEL_LISTEN: `127.0.0.1:${first}`,
       SENDENSE_NBD_PORTS: `${first + 1}-${last}`,
       SENDENSE_LOG_LEVEL: 'trace',
+      ...more.hub,
     };
     const hubOptions = { folder: join(folder, 'hub'), settings };
     mkdirSync(hubOptions.folder);
-    const programs = new TwoPrograms(folder, hubOptions, first, owned.move());
+    const programs = new TwoPrograms(folder, hubOptions, more.node ?? {}, first, owned.move());
     try {
       await programs.startLab(labPassword);
       const made = await runHub(['token', 'create', '--name', 't', '--role', 'admin'], hubOptions);
       programs.token = made.lines.find((line) => line.startsWith('sdt_')) ?? '';
-      programs.#hub = programs.owned.use('hub', await HubProcess.spawn(['run'], hubOptions));
-      programs.#url = await programs.#hub.url();
+      await programs.startHub();
       return programs;
     } catch (error) {
       await programs[Symbol.asyncDispose]();
@@ -66,6 +78,29 @@ export class TwoPrograms implements AsyncDisposable {
     return this.#lab;
   }
 
+  get hub(): HubProcess {
+    if (!this.#hub) throw new Error('no hub');
+    return this.#hub;
+  }
+
+  get node(): ChildProcess {
+    if (!this.#node) throw new Error('no node');
+    return this.#node;
+  }
+
+  /** @param settings instead of those that it was started with first */
+  async startHub(settings: Settings = {}): Promise<void> {
+    const options = { ...this.hubOptions, settings: { ...this.hubOptions.settings, ...settings } };
+    await this.useHub(this.owned.use('hub', await HubProcess.spawn(['run'], options)), this.tunnelPort);
+  }
+
+  /** From now on this one is called, and nodes are enrolled there. */
+  async useHub(hub: HubProcess, tunnelPort: number): Promise<void> {
+    this.#hub = hub;
+    this.#url = await hub.url();
+    this.tunnelPort = tunnelPort;
+  }
+
   /** The lab with this password from now on; its VMs stay. */
   async startLab(password: string): Promise<void> {
     const listen = this.#lab ? { listen: { host: this.#lab.host, port: this.#lab.port } } : {};
@@ -75,14 +110,44 @@ export class TwoPrograms implements AsyncDisposable {
   }
 
   /** The token goes by a file, and the file goes at once. */
-  async enrolNode(token: string): Promise<void> {
+  async enrolNode(token: string, ...more: readonly '--force'[]): Promise<void> {
     using folder = temporaryDirectory('token');
     const file = join(folder.path, 'token');
     writeFileSync(file, token, { mode: 0o600 });
     const hub = `127.0.0.1:${this.tunnelPort}`;
-    const args = [NODE, 'enrol', '--hub', hub, '--token-file', file];
+    const args = [NODE, 'enrol', '--hub', hub, '--token-file', file, ...more];
     const { stdout, stderr } = await run(process.execPath, args, { env: this.#nodeEnvironment() });
     this.written.push(stdout, stderr);
+  }
+
+  /** The node, enrolled and running; the lab as a vCenter; a repository. @returns the vCenter's id and the repository's */
+  async addEverything(): Promise<{ readonly vcenterId: string; readonly repositoryId: string }> {
+    type Ids = Record<string, string>;
+    const { enrolment_token: token = '' } = await this.must<Ids>('nodes', { name: 'site-1' });
+    await this.enrolNode(token);
+    await this.startNode();
+    const { endpoint, username, password, thumbprints } = this.lab;
+    const { vcenter_id: vcenterId = '' } = await this.must<Ids>('vcenters', {
+      ...{ name: 'lab', node_name: 'site-1', endpoint, username, password },
+      thumbprint: thumbprints.sha256,
+    });
+    mkdirSync(this.repositoryPath);
+    const repository = { name: 'main', type: 'local', path: this.repositoryPath };
+    const { repository_id: repositoryId = '' } = await this.must<Ids>('repositories', repository);
+    return { vcenterId, repositoryId };
+  }
+
+  get repositoryPath(): string {
+    return join(this.folder, 'repository');
+  }
+
+  /** A VM with random data on each disk, under protection. */
+  async addVm(vcenterId: string, spec: VmSpec): Promise<LabVm> {
+    const vm = await this.lab.createVm(spec);
+    for (const { key, sizeBytes } of vm.disks)
+      await this.lab.guestWrite(vm.moref, key, { offset: 0, random: spec.name, length: sizeBytes / 2 });
+    await this.must('vms', { vcenter_id: vcenterId, moref: vm.moref });
+    return vm;
   }
 
   async startNode(): Promise<void> {
@@ -94,10 +159,13 @@ export class TwoPrograms implements AsyncDisposable {
         return line;
       },
     });
-    await eventually('the node is online', async () => {
-      const { body } = await this.call<{ state: string }>('GET', '/api/v1/nodes/site-1');
-      return body.state === 'online';
-    });
+    await this.nodeOnline();
+  }
+
+  /** A node whose hub was away dials it again sooner or later. */
+  async nodeOnline(): Promise<void> {
+    const isOnline = async () => (await this.must<{ state: string }>('nodes/site-1')).state === 'online';
+    await eventually('the node is online', isOnline, 60_000);
   }
 
   async killNode(): Promise<void> {
@@ -114,6 +182,25 @@ export class TwoPrograms implements AsyncDisposable {
     const text = await answer.text();
     const isJson = answer.headers.get('content-type')?.includes('json');
     return { status: answer.status, text, body: (isJson ? JSON.parse(text) : undefined) as T };
+  }
+
+  /** What the API answers to a GET, or to a POST when there is a body. @throws what it refuses */
+  async must<T>(path: string, body?: unknown): Promise<T> {
+    const method = body === undefined ? 'GET' : 'POST';
+    const answer = await this.call<T>(method, `/api/v1/${path}`, body);
+    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.text}`);
+    return answer.body;
+  }
+
+  /** Whether each image is what the backup's snapshot froze. */
+  async compare({ moref }: LabVm, { disk_results, snapshot }: BackupBody): Promise<boolean[]> {
+    const same: boolean[] = [];
+    for (const { disk_key: key, qcow2_path: image } of disk_results) {
+      const frozen = await this.lab.diskImage(moref, key, { snapshot: snapshot?.moref ?? '' });
+      const formats = { formatA: 'qcow2', formatB: 'raw' } as const;
+      same.push((await new QemuImg({}).compare(image, frozen, formats)).identical);
+    }
+    return same;
   }
 
   async ended(backupId: string): Promise<BackupBody> {
@@ -152,6 +239,7 @@ export class TwoPrograms implements AsyncDisposable {
       SENDENSE_NBDKIT_VDDK_PLUGIN: nbdkitVddkPlugin,
       SENDENSE_VDDK_LIBDIR: this.lab.vddkLibdir,
       ...this.lab.vddkEnvironment,
+      ...this.nodeSettings,
     };
   }
 }
