@@ -3,9 +3,23 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+place=
+trap 'rm -rf "$results" ${place:+"$place"}' EXIT
+
+# What the tests write is in memory where there is plenty: every catalogue and image waits for its disk otherwise. The
+# containers and the installed packages have theirs on the machine's own file system all the same.
+NEEDED_MIB=6144
+free_mib() { df --block-size=1M --output=avail /dev/shm 2>/dev/null | tail -1 | grep . || echo 0; }
+available_mib() { awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo; }
+if [ -z "${TMPDIR:-}" ] && [ "$(free_mib)" -gt $NEEDED_MIB ] && [ "$(available_mib)" -gt $((NEEDED_MIB * 3 / 2)) ]; then
+  # Short, for the sockets in it; open, for what runs as another user.
+  place=$(mktemp -d /dev/shm/sd.XXX)
+  chmod 1777 "$place"
+  export TMPDIR=$place
+fi
 # A thousand programs are started in the tests: each finds what the one before it has compiled.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-${SENDENSE_TOOLS_DIR:-$PWD/.tools}/compiled}"
+
 NODE_OPTIONS="${NODE_OPTIONS:-} --experimental-vm-modules --enable-source-maps --disable-warning=ExperimentalWarning" \
   pnpm exec jest --json --outputFile="$results" "$@" >/dev/null
 status=$?

@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { processesOwnedBy, silentLogger } from '@sendense/runtime';
@@ -12,7 +13,7 @@ import { TestHub, testConfig } from './testing/test-hub.js';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync('/tmp/sdh-');
+  folder = mkdtempSync(join(tmpdir(), 'sdh-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -1,6 +1,8 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DURABLE, MARIADBD, MariaDbServer, type OwnDatabase } from '@sendense/catalog/testing';
@@ -131,7 +133,7 @@ requires(
   it('is refused while another one runs, and then ends what that one left', async () => {
     await startServer();
     await using _ = server;
-    const folder = mkdtempSync('/tmp/sdk-');
+    const folder = mkdtempSync(join(tmpdir(), 'sdk-'));
     await using node = await FakeNode.start();
     const vm = node.addVm('pgtest1', [{ key: 2000, sizeBytes: 4 * MIB }]);
     const options = { folder, ports: await freePortRange(4), databaseUrl: database.url };

@@ -1,4 +1,5 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -24,7 +25,7 @@ requires(
   let contextId: string;
 
   beforeEach(async () => {
-    folder = mkdtempSync('/tmp/sdk-');
+    folder = mkdtempSync(join(tmpdir(), 'sdk-'));
     ports = await freePortRange(4);
     node = await FakeNode.start();
     vm = node.addVm('pgtest1', [

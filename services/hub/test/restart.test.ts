@@ -1,6 +1,7 @@
 import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -28,7 +29,7 @@ requires(
   const children: ChildProcess[] = [];
 
   beforeEach(async () => {
-    folder = mkdtempSync('/tmp/sdk-');
+    folder = mkdtempSync(join(tmpdir(), 'sdk-'));
     ports = await freePortRange(4);
     node = await FakeNode.start();
     vm = node.addVm('pgtest1', [

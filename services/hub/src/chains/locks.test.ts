@@ -1,4 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { openCatalog, type Catalog } from '@sendense/catalog';
 import { SendenseError } from '@sendense/core';
@@ -11,7 +13,7 @@ describe('locks of chains', () => {
   let locks: ChainLocks;
 
   beforeEach(async () => {
-    folder = mkdtempSync('/tmp/sdl-');
+    folder = mkdtempSync(join(tmpdir(), 'sdl-'));
     catalog = await openCatalog({ directory: folder, log });
     locks = new ChainLocks({ catalog, log });
   });

@@ -1,4 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { openCatalog, type Catalog, type TaskRecord } from '@sendense/catalog';
 import { SendenseError, throwIfAborted } from '@sendense/core';
@@ -48,7 +50,7 @@ describe('the task runner', () => {
   let verify: Puppet;
 
   beforeEach(async () => {
-    folder = mkdtempSync('/tmp/sdt-');
+    folder = mkdtempSync(join(tmpdir(), 'sdt-'));
     await start();
   });
   afterEach(async () => {

@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger, type Logger } from '@sendense/runtime';
 import { readConfig, type HubConfig } from '../config.js';
@@ -40,7 +41,7 @@ export class TestHub implements AsyncDisposable {
     } = {},
   ): Promise<TestHub> {
     // Short, because a socket below it must fit into 107 bytes.
-    const folder = realpathSync(mkdtempSync('/tmp/sdh-'));
+    const folder = realpathSync(mkdtempSync(join(tmpdir(), 'sdh-')));
     const config = testConfig(folder, options.settings);
     const runs = new FakeRuns();
     try {

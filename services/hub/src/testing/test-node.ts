@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import {
@@ -21,7 +22,7 @@ export const PASSWORD = 'correct horse battery staple 7f3a';
 
 /** A node that is enrolled and connected for real, with a vCenter of the test's own making behind it. */
 export class TestNode implements AsyncDisposable {
-  readonly #folder = mkdtempSync('/tmp/sdn-');
+  readonly #folder = mkdtempSync(join(tmpdir(), 'sdn-'));
   readonly #server = new Server();
   readonly key = generateEd25519Key();
   readonly asked: VCenterConnection[] = [];

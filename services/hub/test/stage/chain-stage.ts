@@ -1,5 +1,6 @@
 import { createCipheriv, createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { openCatalog, type Catalog, type RestorePointRecord } from '@sendense/catalog';
 import { diskLayout, manifestPath, timestampName } from '@sendense/core';
@@ -33,7 +34,7 @@ export class ChainStage implements AsyncDisposable {
 
   static async create(): Promise<ChainStage> {
     await using owned = new OwnedStack(log);
-    const folder = mkdtempSync('/tmp/sdc-');
+    const folder = mkdtempSync(join(tmpdir(), 'sdc-'));
     owned.defer('folder', () => rmSync(folder, { recursive: true, force: true }));
     for (const name of ['data', 'run', 'repository']) mkdirSync(join(folder, name), { mode: 0o700 });
     const directory = join(folder, 'data');

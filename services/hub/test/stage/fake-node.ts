@@ -1,4 +1,5 @@
 import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   Server,
@@ -42,7 +43,7 @@ export class FakeNode implements AsyncDisposable, JobScript {
   connected = false;
   /** Thrown by the next inventory calls. */
   inventoryError: SendenseError | undefined;
-  readonly #folder = mkdtempSync('/tmp/sdf-');
+  readonly #folder = mkdtempSync(join(tmpdir(), 'sdf-'));
   readonly #holds = new Map<Phase, { reached: () => void; released: Promise<void> }>();
   readonly #failures = new Map<Phase, SendenseError>();
   #server: Server | undefined;

@@ -8,6 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCatalog, type Catalog, type RestorePointRecord } from '@sendense/catalog';
 import { hashBlock, HASH_BLOCK_BYTES, HASH_BYTES, mergedHashes, verifyBlockHashesFile } from '@sendense/nbd';
@@ -44,7 +45,7 @@ export class RemovalStage implements Disposable {
     vmSizes: readonly number[],
     seal: (vm: ChainVm) => Promise<void>,
   ): Promise<RemovalStage> {
-    const template = mkdtempSync('/tmp/sdr-');
+    const template = mkdtempSync(join(tmpdir(), 'sdr-'));
     await using stage = await ChainStage.create();
     const vm = stage.vm('pgtest1', vmSizes);
     await seal(vm);

@@ -1,5 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mariaDbTarget, openCatalog, type BackupRecord, type Catalog } from '@sendense/catalog';
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
@@ -70,7 +71,7 @@ export class Spine implements AsyncDisposable {
   static async start(node: SpineNode, options: SpineOptions = {}): Promise<Spine> {
     const log = options.log ?? silentLogger;
     await using owned = new OwnedStack(log);
-    const folder = options.folder ?? mkdtempSync('/tmp/sds-');
+    const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'sds-'));
     if (options.folder === undefined)
       owned.defer('folder', () => rmSync(folder, { recursive: true, force: true }));
     const data = join(folder, 'data');
