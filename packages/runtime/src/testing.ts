@@ -43,13 +43,17 @@ export function temporaryDirectory(name = 'sendense-test'): Disposable & { reado
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
+const SHORTEST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 100;
+
 /** Waits for a condition, never for a time: throws with `what` when it does not come true. */
 export async function eventually<T>(
   what: string,
   condition: () => T | Promise<T>,
   timeoutMs = 30_000,
 ): Promise<NonNullable<T>> {
-  const end = Date.now() + timeoutMs;
+  const begin = Date.now();
+  const end = begin + timeoutMs;
   let last: unknown;
   for (;;) {
     try {
@@ -61,6 +65,7 @@ export async function eventually<T>(
     }
     if (Date.now() > end)
       throw new Error(`did not happen within ${timeoutMs / 1000} s: ${what} (last: ${String(last)})`);
-    await delay(20);
+    // What takes long is asked for less often: the asking itself keeps a core from what is waited for.
+    await delay(Math.min(Math.max((Date.now() - begin) / 10, SHORTEST_PAUSE_MS), LONGEST_PAUSE_MS));
   }
 }
