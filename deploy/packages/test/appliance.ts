@@ -59,11 +59,20 @@ export class Appliance implements AsyncDisposable {
     }
   }
 
-  /** Builds the packages and has apt install them. */
+  /** Builds the packages, unless there are some of this version. */
+  async build(version: string): Promise<string[]> {
+    const out = join(this.work, 'packages');
+    const names = ['hub', 'node'].map((role) => `sendense-${role}_${version}_amd64.deb`);
+    if (!names.every((name) => existsSync(join(out, name)))) {
+      const build = join(CHECKOUT, 'deploy/packages/build.sh');
+      await execa(build, ['--fast', '--version', version, '--out', out]);
+    }
+    return names.map((name) => `/opt/packages/${name}`);
+  }
+
+  /** Builds the packages and has apt install them. @returns what that says */
   async install(version: string): Promise<string> {
-    const build = join(CHECKOUT, 'deploy/packages/build.sh');
-    await execa(build, ['--fast', '--version', version, '--out', join(this.work, 'packages')]);
-    const files = ['hub', 'node'].map((role) => `/opt/packages/sendense-${role}_${version}_amd64.deb`);
+    const files = await this.build(version);
     return this.machine.run('apt-get', 'install', '-y', '--no-install-recommends', ...files);
   }
 
