@@ -23,14 +23,14 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
       const disks = [{ sizeBytes: 2 * MIB }, { sizeBytes: MIB + 512, controller: 'scsi1' as const }];
       vms.push(await all.addVm({ name: `vm-${index}`, disks }, MIB));
     }
-    // Reads that never end hold every backup until all of them run.
-    all.lab.setFault({ operation: 'vddk.read', delayMs: 1_500 });
+    // Reads that take their time hold every backup until all of them run, also where twelve are started slowly.
+    all.lab.setFault({ operation: 'vddk.read', delayMs: 5_000 });
     const started = await Promise.all(vms.map(({ name }) => all.start(name)));
     expect(started.map(({ status }) => status)).toEqual(vms.map(() => 202));
     await eventually(
       'all twelve have their ports',
       () => all.hub.hub.context.runs.leases().leased.length === 24,
-      30_000,
+      60_000,
     );
     all.lab.clearFaults();
     for (const [index, { body }] of started.entries()) {
