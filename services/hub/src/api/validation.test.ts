@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { SendenseError } from '@sendense/core';
 import { Type } from 'typebox';
-import { Exactly, Name, Nullable, pageQuery } from '../schemas/fields.js';
+import { Exactly, Name, NullableInput, pageQuery } from '../schemas/fields.js';
 import { validatorCompiler } from './validation.js';
 
 const Body = Exactly({
@@ -40,8 +40,8 @@ describe('what comes in', () => {
     [[], 'the body must be an object'],
     ['', 'the body must be an object'],
   ])('%j is refused in a few words where null would do: %s', (body, message) => {
-    const until = Type.Optional(Nullable(Type.String({ minLength: 1 })));
-    const schema = Type.Optional(Nullable(Exactly({ quick: Type.Optional(Type.Boolean()), until })));
+    const until = Type.Optional(NullableInput(Type.String({ minLength: 1 })));
+    const schema = Type.Optional(NullableInput(Exactly({ quick: Type.Optional(Type.Boolean()), until })));
     expect(check(schema, 'body', body).error).toMatchObject({ code: 'invalid_argument', message });
     expect(check(schema, 'body', null).error).toBeUndefined();
   });

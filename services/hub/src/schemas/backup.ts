@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { Bytes, Exactly, Id, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
+import { Bytes, Exactly, Id, Name, NextCursor, Nullable, NullableInput, pageQuery, Time } from './fields.js';
 
 export const BACKUP_STATES = [
   'queued',
@@ -190,5 +190,5 @@ export const BackupsQuery = Exactly({
 });
 
 export const CancelBackup = Type.Optional(
-  Nullable(Exactly({ reason: Type.Optional(Name('kept with the backup')) }, 'CancelBackup')),
+  NullableInput(Exactly({ reason: Type.Optional(Name('kept with the backup')) }, 'CancelBackup')),
 );

@@ -1,4 +1,4 @@
-import { Type, type TSchema } from 'typebox';
+import { Type, type Static, type TSchema, type TUnsafe } from 'typebox';
 import { textFormat } from '../api/validation.js';
 
 /** Longer than any name that vSphere allows (80 characters), in UTF-16 units: 300 emoji still fit. */
@@ -12,7 +12,20 @@ export const Name = (description: string) =>
 export const Id = (description: string) =>
   Type.String({ minLength: 1, maxLength: MAX_NAME_LENGTH, description });
 
-export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+/** In what comes in: its errors say what else than null it may be. */
+export const NullableInput = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+
+const SCALARS = new Set<unknown>(['string', 'integer', 'number', 'boolean']);
+
+/**
+ * In answers. A single value is described by both of its types: the serializer would try alternatives (`anyOf`) one after
+ * the other, with a validator, for each value of each row of a page.
+ */
+export const Nullable = <T extends TSchema>(schema: T): TUnsafe<Static<T> | null> => {
+  const type: unknown = 'type' in schema ? schema.type : undefined;
+  const isScalar = SCALARS.has(type) && !('enum' in schema);
+  return Type.Unsafe(isScalar ? { ...schema, type: [type, 'null'] } : NullableInput(schema));
+};
 
 export const Time = (description: string) => Type.String({ format: 'date-time', description });
 
@@ -37,6 +50,6 @@ export const NextCursor = Nullable(
 );
 
 /** Empty, or an empty object: for calls that need no body. */
-export const NoBody = Type.Optional(Nullable(Exactly({})));
+export const NoBody = Type.Optional(NullableInput(Exactly({})));
 
 export const iso = (at: Date | undefined): string | null => at?.toISOString() ?? null;

@@ -2,7 +2,18 @@ import type { RestorePointRecord } from '@sendense/catalog';
 import { Type, type Static } from 'typebox';
 import { textFormat } from '../api/validation.js';
 import { EXPORT_FORMATS } from '../exports/export-disk.js';
-import { Bytes, Exactly, Id, iso, Name, NextCursor, Nullable, pageQuery, Time } from './fields.js';
+import {
+  Bytes,
+  Exactly,
+  Id,
+  iso,
+  Name,
+  NextCursor,
+  Nullable,
+  NullableInput,
+  pageQuery,
+  Time,
+} from './fields.js';
 
 const BackupType = Type.Enum(['full', 'incremental']);
 
@@ -75,7 +86,7 @@ export const Hold = Exactly(
 );
 
 export const Verify = Type.Optional(
-  Nullable(
+  NullableInput(
     Exactly(
       {
         quick: Type.Optional(

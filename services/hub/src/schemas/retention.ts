@@ -3,7 +3,7 @@ import { Type, type Static } from 'typebox';
 import { textFormat } from '../api/validation.js';
 import type { RemovalCost } from '../retention/removal-costs.js';
 import type { RetentionPlan } from '../retention/retention-plan.js';
-import { Bytes, Exactly, Id, Nullable, Time } from './fields.js';
+import { Bytes, Exactly, Id, Nullable, NullableInput, Time } from './fields.js';
 
 const Count = (description: string) =>
   Type.Optional(
@@ -19,7 +19,7 @@ export const NewRetentionPolicy = Exactly(
     monthly: Count('… of the newest so many months'),
     yearly: Count('… of the newest so many years'),
     time_zone: Type.Optional(
-      Nullable(
+      NullableInput(
         Type.String({
           minLength: 1,
           maxLength: 100,

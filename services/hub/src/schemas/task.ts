@@ -2,7 +2,7 @@ import { TASK_KINDS, TASK_STATES, TASK_SUBJECTS, type TaskRecord } from '@senden
 import { Type, type Static } from 'typebox';
 import { textFormat } from '../api/validation.js';
 import type { QueuedTask } from '../tasks/index.js';
-import { Bytes, Exactly, Id, iso, NextCursor, Nullable, pageQuery, Time } from './fields.js';
+import { Bytes, Exactly, Id, iso, NextCursor, Nullable, NullableInput, pageQuery, Time } from './fields.js';
 
 const Kind = Type.Enum([...TASK_KINDS], {
   description:
@@ -52,7 +52,7 @@ export const TasksQuery = Exactly({
 });
 
 export const CancelTask = Type.Optional(
-  Nullable(
+  NullableInput(
     Exactly(
       {
         reason: Type.Optional(
