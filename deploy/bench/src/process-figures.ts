@@ -33,6 +33,8 @@ const INTERVAL_MS = 250;
  */
 export class ProcessWatch implements Disposable {
   readonly #samples = new Map<string, Sample>();
+  /** Processes that do not descend from this one, and never will: they are read once. */
+  #strangers: ReadonlySet<string> = new Set();
   readonly #timer: NodeJS.Timeout;
   readonly #machineTicks = busyTicks();
 
@@ -67,11 +69,17 @@ export class ProcessWatch implements Disposable {
 
   #look(first: boolean): void {
     const stats = new Map<string, Stat>();
+    const strangers = new Set<string>();
     for (const pid of readdirSync('/proc')) {
-      const stat = /^\d+$/.test(pid) ? attempt(() => readStat(pid)) : undefined;
-      if (stat) stats.set(pid, stat);
+      if (!/^\d+$/.test(pid)) continue;
+      if (this.#strangers.has(pid)) strangers.add(pid);
+      else attempt(() => stats.set(pid, readStat(pid)));
     }
-    for (const stat of stats.values()) if (isOurs(stat, stats)) attempt(() => this.#lookAt(stat, first));
+    for (const stat of stats.values()) {
+      if (isOurs(stat, stats)) attempt(() => this.#lookAt(stat, first));
+      else strangers.add(stat.pid);
+    }
+    this.#strangers = strangers;
   }
 
   #lookAt({ pid, startTicks, cpuTicks }: Stat, first: boolean): void {

@@ -80,9 +80,9 @@ describeOnEach('several backups', () => {
     const times = await Promise.all(seen.map(async (id) => (await backups.get(id)).createdAt.getTime()));
     expect(times).toEqual([...times].sort((a, b) => b - a));
     expect((await backups.list({ state: 'completed' })).items).toEqual([]);
-    expect(
-      (await backups.list({ vmName: 'pg', state: 'failed', limit: 1000 })).items.length,
-    ).toBeGreaterThan(23);
+    expect((await backups.list({ vmName: 'pg', state: 'failed', limit: 1000 })).items.length).toBeGreaterThan(
+      23,
+    );
     expect((await backups.list({ vmName: 'other' })).items).toEqual([]);
     expect(await backups.countByState()).toMatchObject({ queued: 0, completed: 0 });
     for (const bad of [{ limit: 0 }, { limit: 1.5 }, { limit: 9999 }, { cursor: 'x' }, { cursor: '' }])
