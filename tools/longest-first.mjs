@@ -15,6 +15,7 @@ const LONG = [
   'services/hub/test/whole-path-incremental.test.ts',
   'deploy/bench/test/quick.test.ts',
   'services/node-agent/test/incrementals.test.ts',
+  'services/hub/test/stop-out-of-time.test.ts',
   'services/hub/test/secrets.test.ts',
   'services/hub/test/remove-point.test.ts',
   'services/node-agent/test/by-hand-failures.test.ts',
@@ -26,6 +27,7 @@ const LONG = [
   'services/hub/test/incremental.test.ts',
   'packages/nbd/test/verify-export.test.ts',
   'services/hub/src/program.test.ts',
+  'services/hub/test/whole-path-failures.test.ts',
   'services/hub/test/load.test.ts',
 ];
 for (const file of LONG)
