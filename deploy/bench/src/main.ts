@@ -1,18 +1,28 @@
 import { availableParallelism, cpus, release } from 'node:os';
 import { toSendenseError } from '@sendense/core';
 import { runCommand } from '@sendense/runtime';
+import { cleanUpOnSignals } from '@sendense/stage';
 import { runBench } from './bench.js';
 import { HELP, parseOptions, type BenchOptions } from './options.js';
 import { makeReport } from './report.js';
+import { Scratch } from './scratch.js';
 import { isMemory } from './space.js';
 import { formatReport } from './table.js';
+
+let stopping = false;
+cleanUpOnSignals(async (signal) => {
+  stopping = true;
+  console.error(`bench: ended by ${signal}, cleaning up`);
+  await Scratch.removeAll();
+});
 
 try {
   const options = parseOptions(process.argv.slice(2));
   if (options) await bench(options);
   else console.log(HELP);
 } catch (error) {
-  console.error(`bench: ${toSendenseError(error).message}`);
+  // What fails because everything is being stopped is no news.
+  if (!stopping) console.error(`bench: ${toSendenseError(error).message}`);
   process.exitCode = 1;
 }
 

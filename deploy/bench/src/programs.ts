@@ -1,9 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { startLab, type Lab } from '@sendense/lab';
 import { OwnedStack, silentLogger } from '@sendense/runtime';
 import { Stage, startNode, startPair, type Constellation } from '@sendense/stage';
 import { DelayingRelay } from './relay.js';
+import { Scratch } from './scratch.js';
 
 /** Lab, hub and node as a person would start them, in a directory that goes with them. */
 export interface Programs {
@@ -19,10 +18,8 @@ export async function startPrograms(
   parent: string,
   say: (text: string) => void,
 ): Promise<Programs & AsyncDisposable> {
-  mkdirSync(parent, { recursive: true });
-  const directory = mkdtempSync(join(parent, 'sendense-bench-'));
   await using owned = new OwnedStack(silentLogger);
-  owned.defer('directory', async () => rmSync(directory, { recursive: true, force: true }));
+  const { path: directory } = owned.use('directory', Scratch.make(parent));
   const stage = await Stage.prepare(directory);
   say(`starting lab, hub and node in ${directory}`);
   const lab = owned.use('lab', await startLab({ directory: stage.path('lab') }));

@@ -1,10 +1,11 @@
-import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { MARIADBD } from '@sendense/catalog/testing';
-import { requires, temporaryDirectory } from '@sendense/runtime/testing';
+import { eventually, requires, temporaryDirectory } from '@sendense/runtime/testing';
 import type { Report } from '../src/report.js';
 
 const run = promisify(execFile);
@@ -99,6 +100,46 @@ describe('./dev bench --quick --only catalogue', () => {
     expect(readdirSync(directory.path)).toEqual([]);
   }, 300_000);
 });
+
+describe('./dev bench that is ended in the middle', () => {
+  it.each([
+    ['SIGINT', 'dense', 'starting lab, hub and node', 130],
+    ['SIGTERM', 'dense', 'warmed up', 143],
+    ['SIGTERM', 'catalogue', 'writing', 143],
+  ] as const)(
+    'leaves no file and no process: %s in %s, after %s',
+    async (signal, part, step, exitCode) => {
+      using directory = temporaryDirectory('bench');
+      chmodSync(directory.path, 0o755);
+      // Larger than --quick, so that it does not end before.
+      const options = ['--only', part, '--size', '64', '--dir', directory.path];
+      const bench = spawn(process.execPath, [MAIN, ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
+      let said = '';
+      bench.stderr.on('data', (text: Buffer) => (said += text.toString()));
+      await eventually(`it has said '${step}'`, () => said.includes(step), 120_000);
+      bench.kill(signal);
+      expect(await once(bench, 'close')).toEqual([exitCode, null]);
+      expect(said).toMatch(new RegExp(`bench: ended by ${signal}, cleaning up\n$`));
+      expect(readdirSync(directory.path)).toEqual([]);
+      await eventually('its processes are gone', () => processesNaming(directory.path).length === 0);
+    },
+    300_000,
+  );
+});
+
+/** The processes that there are whose command or environment names a path. */
+function processesNaming(path: string): string[] {
+  const says = (pid: string, file: string) => {
+    try {
+      return readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(path);
+    } catch {
+      return false; // It has ended.
+    }
+  };
+  return readdirSync('/proc').filter(
+    (pid) => /^\d+$/.test(pid) && (says(pid, 'cmdline') || says(pid, 'environ')),
+  );
+}
 
 function names({ processes }: { readonly processes: readonly { readonly name: string }[] }): string[] {
   return processes.map(({ name }) => name);

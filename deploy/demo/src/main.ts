@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { toSendenseError } from '@sendense/core';
 import { runDemo } from './demo.js';
-import { Stage } from '@sendense/stage';
+import { cleanUpOnSignals, Stage } from '@sendense/stage';
 
 const HELP = `usage: ./dev demo [--keep | --stop] [--dir DIRECTORY]
 
@@ -26,7 +26,10 @@ try {
   if (values.help) console.log(HELP);
   else if (values.stop)
     console.log(`stopped: ${(await Stage.stop(directory)).join(', ') || 'nothing was running'}`);
-  else process.exitCode = (await runDemo(directory, values.keep)) ? 0 : 1;
+  else {
+    cleanUpOnSignals(async () => void (await Stage.stop(directory)));
+    process.exitCode = (await runDemo(directory, values.keep)) ? 0 : 1;
+  }
 } catch (error) {
   console.error(`demo: ${toSendenseError(error).message}`);
   process.exitCode = 1;

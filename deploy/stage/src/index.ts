@@ -1,3 +1,4 @@
+export { cleanUpOnSignals } from './signals.js';
 export { freePort, freePortRange, Stage, type Programs } from './stage.js';
 export {
   NODE_NAME,

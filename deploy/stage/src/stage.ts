@@ -56,7 +56,8 @@ export class Stage implements Programs {
       for (let tries = 0; isSameProcessAlive(program) && tries < 200; tries++) await delay(100);
       if (isSameProcessAlive(program)) process.kill(program.pid, 'SIGKILL');
     }
-    rmSync(path);
+    // Somebody else may be stopping them, too.
+    rmSync(path, { force: true });
     return stopped;
   }
 

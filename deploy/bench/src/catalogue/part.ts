@@ -1,6 +1,6 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { OwnedStack, silentLogger } from '@sendense/runtime';
+import { Scratch } from '../scratch.js';
 import { openGrounds, type Ground } from './grounds.js';
 import { hubHome, makeToken, MeasuredHub, type HubHome } from './measured-hub.js';
 import { operations, type Operation } from './operations.js';
@@ -59,16 +59,11 @@ export async function measureCatalogue(
   grounds = openGrounds(),
 ): Promise<CatalogueResults> {
   const sizes = catalogueSizes(quick);
-  mkdirSync(directory, { recursive: true });
   const databases: DatabaseResults[] = [];
   for (const openGround of grounds) {
-    // Short, because the hub's sockets lie below it.
-    const folder = mkdtempSync(join(directory, 'sdb-'));
-    await using owned = new OwnedStack(silentLogger);
-    // The database server may run as somebody else.
-    chmodSync(folder, 0o755);
-    owned.defer('directory', async () => rmSync(folder, { recursive: true, force: true }));
-    const ground = owned.use('database', await openGround(folder));
+    await using scratch = Scratch.make(directory);
+    const folder = scratch.path;
+    await using ground = await openGround(folder);
     databases.push(await measureOn(ground, folder, sizes, say));
   }
   return { sizes, databases };
