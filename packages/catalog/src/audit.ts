@@ -79,7 +79,7 @@ export class Audit {
     const { actor, action, subjectType, subjectId } = o;
     const asRanges = this.database.pagesByRange && (beforeId !== undefined || sinceId !== undefined);
     const values = { actor, action, subjectType, subjectId };
-    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: ['subjectId'] });
+    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: narrowest(o) });
     const rows = await this.database.run((client) =>
       client.auditEvent.findMany({
         where: {
@@ -114,6 +114,15 @@ export class Audit {
     );
     return _min.id ?? first.id;
   }
+}
+
+type AuditFilter = Partial<Record<'actor' | 'action' | 'subjectType' | 'subjectId', string>>;
+
+/** Where each of two or three is that of many events: which of them SQLite is to look up. */
+function narrowest({ actor, action, subjectId }: AuditFilter): (keyof AuditFilter)[] {
+  if (subjectId !== undefined) return ['subjectId'];
+  // An action is nearly always done to things of one type.
+  return actor !== undefined && action !== undefined ? ['actor', 'action'] : [];
 }
 
 function toRecord(row: Prisma.AuditEventGetPayload<object>): AuditEventRecord {

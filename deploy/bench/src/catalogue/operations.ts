@@ -199,6 +199,16 @@ function auditEvents(names: SeededNames): Operation[] {
       return `audit-events?subject_id=${names.backupId(vm, day)}`;
     }),
     operation('audit: of all repositories', () => 'audit-events?subject_type=repository'),
+    operation('audit: of all backups', () => 'audit-events?subject_type=backup'),
+    operation('audit: of all backups, deep inside', (random) => {
+      return `audit-events?subject_type=backup&${cursor(random)}`;
+    }),
+    operation('audit: of all backups, lately', () => `audit-events?subject_type=backup&${lately()}`),
+    operation('audit: an action, of a type', () => 'audit-events?action=backup.end&subject_type=backup'),
+    operation('audit: an action, of another type', () => 'audit-events?action=backup.end&subject_type=node'),
+    operation('audit: an action of an actor, of its type', () => {
+      return 'audit-events?actor=hub&action=backup.end&subject_type=backup';
+    }),
     operation('audit: since long ago', () => `audit-events?${longAgo}`),
     operation('audit: lately', () => `audit-events?${lately()}`),
     operation('audit: an action, lately', () => `audit-events?action=backup.start&${lately()}`),

@@ -7,7 +7,7 @@ import { operations, type Operation } from './operations.js';
 import { randomNumbers, type RandomBelow } from './random-numbers.js';
 import { SeededNames } from './seed.js';
 import { catalogueSizes, type CatalogueSizes } from './sizes.js';
-import { machineTimes, stolenShare } from './stolen-time.js';
+import { machineTimes, stolenShare, timesSince, type MachineTimes } from './stolen-time.js';
 import { measureWork } from './work.js';
 
 /** How long something took, each time. */
@@ -25,8 +25,8 @@ export interface DatabaseResults {
   /** Resident, of the hub: after its start, and at its highest when every request had been made. */
   readonly memoryMib: { readonly started: number; readonly peak: number };
   /**
-   * Of the CPU time that was wanted meanwhile, what the machine below gave to others instead (nothing runs then): in the
-   * rounds that are counted, and in all.
+   * Of the CPU time that was wanted meanwhile, what the machine below gave to others instead (nothing runs then): while
+   * requests were made that are counted, and in all.
    */
   readonly stolenShare: { readonly counted: number; readonly all: number };
   /** Through the API. */
@@ -42,14 +42,14 @@ export interface CatalogueResults {
 
 /** Requests of each kind that are not counted. */
 const WARM_UP = 3;
-/**
- * The kinds take turns, so that what disturbs the machine for some tenths of a second is not put down to a single kind. What
- * is counted are so many rounds.
- */
+/** The kinds take turns, so that what disturbs the machine for a while is not put down to a single kind. */
 const ROUNDS = 5;
-/** Rounds that had less of the machine are made again, as long as there are not too many. */
-const MOST_ROUNDS = 10;
+/**
+ * What a kind asks in its turn is asked again when the machine below took more than this of the CPU time that was wanted
+ * meanwhile, up to so many times in all. It takes it in bursts of some tenths of a second.
+ */
 const QUIET_SHARE = 0.03;
+const MOST_TRIES = 4;
 const REPOSITORIES = 4;
 
 /** How fast a large catalogue answers, on each database that can be started here. */
@@ -106,52 +106,57 @@ async function measureHub(home: HubHome, token: string, names: SeededNames) {
   const random = randomNumbers();
   const kinds = operations(names);
   for (const { path } of kinds) for (let index = 0; index < WARM_UP; index++) await hub.get(path(random));
-  const rounds: Round[] = [];
-  while (rounds.length < MOST_ROUNDS && !enough(rounds))
-    rounds.push(await measureRound(hub, kinds, random, names.sizes.requests / ROUNDS));
-  const counted = quietest(rounds);
+  const slices: { readonly tries: readonly Slice[]; readonly counted: Slice; readonly kind: Operation }[] =
+    [];
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const kind of kinds) {
+      const tries = await measureQuietly(hub, kind, random, names.sizes.requests / ROUNDS);
+      slices.push({ tries, counted: quietest(tries), kind });
+    }
+  }
   return {
     startSeconds: hub.startSeconds,
     memoryMib: { started, peak: hub.memoryMib().peak },
     stolenShare: {
-      counted: mean(counted.map(({ stolen }) => stolen)),
-      all: mean(rounds.map(({ stolen }) => stolen)),
+      counted: stolenShare(slices.map(({ counted }) => counted.times)),
+      all: stolenShare(slices.flatMap(({ tries }) => tries.map(({ times }) => times))),
     },
-    requests: kinds.map(({ name }, kind) => ({ name, ms: counted.flatMap(({ ms }) => ms[kind] ?? []) })),
+    requests: kinds.map((kind) => ({
+      name: kind.name,
+      ms: slices.filter((slice) => slice.kind === kind).flatMap(({ counted }) => counted.ms),
+    })),
   };
 }
 
-interface Round {
-  /** Of each kind of request, in their order. */
-  readonly ms: readonly (readonly number[])[];
-  readonly stolen: number;
+/** Some requests of a kind, one after another. */
+interface Slice {
+  readonly ms: readonly number[];
+  /** Of the machine, meanwhile. */
+  readonly times: MachineTimes;
 }
 
-async function measureRound(
+/** @returns each try; the last one had the machine to itself, or there were enough */
+async function measureQuietly(
   hub: MeasuredHub,
-  kinds: readonly Operation[],
+  { path }: Operation,
   random: RandomBelow,
   requests: number,
-): Promise<Round> {
-  const before = machineTimes();
-  const ms: number[][] = [];
-  for (const { path } of kinds) {
-    const own: number[] = [];
-    for (let index = 0; index < requests; index++) own.push((await hub.get(path(random))).ms);
-    ms.push(own);
-  }
-  return { ms, stolen: stolenShare(before, machineTimes()) };
-}
-
-function enough(rounds: readonly Round[]): boolean {
-  return rounds.filter(({ stolen }) => stolen <= QUIET_SHARE).length >= ROUNDS;
+): Promise<Slice[]> {
+  const tries: Slice[] = [];
+  do {
+    const before = machineTimes();
+    const ms: number[] = [];
+    for (let index = 0; index < requests; index++) ms.push((await hub.get(path(random))).ms);
+    tries.push({ ms, times: timesSince(before) });
+  } while (tries.length < MOST_TRIES && share(tries.at(-1)) > QUIET_SHARE);
+  return tries;
 }
 
 /** Chosen by what others took of the machine, not by how long requests took. */
-function quietest(rounds: readonly Round[]): Round[] {
-  return rounds.toSorted((a, b) => a.stolen - b.stolen).slice(0, ROUNDS);
+function quietest(tries: readonly Slice[]): Slice {
+  return tries.reduce((best, slice) => (share(slice) < share(best) ? slice : best));
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+function share(slice: Slice | undefined): number {
+  return slice ? stolenShare([slice.times]) : 0;
 }

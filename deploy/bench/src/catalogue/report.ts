@@ -88,7 +88,7 @@ export function catalogueRows({ vms, restore_points, databases }: CatalogueRepor
       [
         `${database}: ${one.database_mib} MiB; the hub starts in ${one.start_seconds} s, ` +
           `with ${one.memory_mib.started} MiB and at most ${one.memory_mib.peak}; ` +
-          `${percent(one.stolen_share.counted)} of the CPU were not given to this machine, ${percent(one.stolen_share.all)} with the rounds that do not count`,
+          `${percent(one.stolen_share.counted)} of the CPU were not given to this machine, ${percent(one.stolen_share.all)} with the requests that do not count`,
         ...['', '', ''],
       ],
       ...Object.entries({ ...requests, ...work }).map(([name, timing]) => [`  ${name}`, ...numbers(timing)]),

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** Of all cores since the start of the machine, in ticks. */
+/** Of all cores, in ticks: since the start of the machine, or in a span of time. */
 export interface MachineTimes {
   /** Something ran. */
   readonly used: number;
@@ -18,8 +18,14 @@ export function machineTimes(): MachineTimes {
   return { used: user + nice + system + irq + softirq, stolen };
 }
 
-/** Of the time that was wanted between the two. */
-export function stolenShare(before: MachineTimes, after: MachineTimes): number {
-  const stolen = after.stolen - before.stolen;
-  return stolen / Math.max(1, after.used - before.used + stolen);
+export function timesSince(before: MachineTimes): MachineTimes {
+  const now = machineTimes();
+  return { used: now.used - before.used, stolen: now.stolen - before.stolen };
+}
+
+/** Of the time that was wanted in these spans. */
+export function stolenShare(spans: readonly MachineTimes[]): number {
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const stolen = sum(spans.map((span) => span.stolen));
+  return stolen / Math.max(1, sum(spans.map(({ used }) => used)) + stolen);
 }

@@ -1,0 +1,3 @@
+CREATE INDEX IF NOT EXISTS `audit_events_subject_type_id_idx` ON `audit_events` (`subject_type`, `id`);
+CREATE INDEX IF NOT EXISTS `audit_events_action_subject_type_id_idx` ON `audit_events` (`action`, `subject_type`, `id`);
+DROP INDEX IF EXISTS `audit_events_subject_type_subject_id_id_idx` ON `audit_events`;
