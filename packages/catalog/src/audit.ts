@@ -35,8 +35,9 @@ export interface AuditEventRecord {
   readonly detail: AuditDetail;
 }
 
-/** Of a word of ours, so that it can be in an index beside a longer text. */
+/** Of words of ours, so that they can be in an index beside a longer text. */
 const MAX_ACTION_LENGTH = 191;
+const MAX_SUBJECT_TYPE_LENGTH = 60;
 const DAY_MS = 86_400_000;
 /** Of INTEGER in MariaDB. */
 const MAX_ID = 2 ** 31 - 1;
@@ -51,7 +52,8 @@ export class Audit {
       action: storableText(event.action, MAX_ACTION_LENGTH),
       actor: storableText(event.actor),
       outcome: event.outcome,
-      subjectType: event.subjectType ?? null,
+      subjectType:
+        event.subjectType === undefined ? null : storableText(event.subjectType, MAX_SUBJECT_TYPE_LENGTH),
       subjectId: event.subjectId === undefined ? null : storableText(event.subjectId),
       remoteAddress: event.remoteAddress ?? null,
       detail: JSON.stringify(event.detail ?? {}),
@@ -79,7 +81,7 @@ export class Audit {
     const { actor, action, subjectType, subjectId } = o;
     const asRanges = this.database.pagesByRange && (beforeId !== undefined || sinceId !== undefined);
     const values = { actor, action, subjectType, subjectId };
-    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: narrowest(o) });
+    const { where, orderBy } = having(values, { order: 'desc', asRanges, narrow: ['subjectId'] });
     const rows = await this.database.run((client) =>
       client.auditEvent.findMany({
         where: {
@@ -114,15 +116,6 @@ export class Audit {
     );
     return _min.id ?? first.id;
   }
-}
-
-type AuditFilter = Partial<Record<'actor' | 'action' | 'subjectType' | 'subjectId', string>>;
-
-/** Where each of two or three is that of many events: which of them SQLite is to look up. */
-function narrowest({ actor, action, subjectId }: AuditFilter): (keyof AuditFilter)[] {
-  if (subjectId !== undefined) return ['subjectId'];
-  // An action is nearly always done to things of one type.
-  return actor !== undefined && action !== undefined ? ['actor', 'action'] : [];
 }
 
 function toRecord(row: Prisma.AuditEventGetPayload<object>): AuditEventRecord {

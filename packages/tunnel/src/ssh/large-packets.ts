@@ -150,7 +150,9 @@ function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number)
     at += count;
     if (packet.filled < bytes.length) return undefined;
     const { length } = state;
-    Object.assign(state, { length: 0, lengthBytes: 0, packet: undefined });
+    state.length = 0;
+    state.lengthBytes = 0;
+    state.packet = undefined;
     const stop = this._onPayload(decrypted(this, bytes, length));
     if (stop !== undefined) return stop === false ? at : stop;
   }
