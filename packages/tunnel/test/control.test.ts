@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
@@ -9,6 +9,8 @@ import { eventually } from '@sendense/runtime/testing';
 import { generateEd25519Key, startTunnelClient, type TunnelClient, type TunnelTiming } from '../src/index.js';
 import { echoServer, localServer, NODE, startHarness, type Harness } from './harness.js';
 import { startProxy } from './proxy.js';
+import { keyFingerprint } from '../src/keys.js';
+import { Server } from '../src/ssh/library.js';
 
 const FAST = {
   connectTimeoutMs: 1000,
@@ -128,8 +130,8 @@ describe('a node', () => {
     await using _api = await echoServer(join(hub.directory, 'api.sock'));
     await using proxy = await startProxy(hub.hub.port);
     const states: string[] = [];
-    await using _node = startNode(hub, { port: proxy.port, states });
-    await eventually('connected', () => hub.server.isConnected(NODE));
+    await using node = startNode(hub, { port: proxy.port, states });
+    await eventually('connected', () => hub.server.isConnected(NODE) && node.state === 'connected');
     proxy.cut();
     await eventually('reconnected', () => hub.events.length >= 3 && hub.server.isConnected(NODE));
     expect(await call(hub, 'again')).toBe('again');
@@ -166,6 +168,33 @@ describe('a node', () => {
       `connected ${NODE}`,
     ]);
     expect(await call(hub, 'the new one')).toBe('the new one');
+  });
+
+  it('stops although the hub does not answer', async () => {
+    const { privateKeyPem, publicKey } = generateEd25519Key();
+    const asked = Promise.withResolvers<void>();
+    const silent = new Server({ hostKeys: [privateKeyPem] }, (connection) => {
+      connection.on('authentication', (context) => context.accept());
+      connection.on('request', () => asked.resolve());
+      connection.on('error', () => undefined);
+    });
+    await new Promise<void>((listening) => silent.listen(0, '127.0.0.1', () => listening()));
+    const node = startTunnelClient({
+      hub: {
+        host: '127.0.0.1',
+        port: (silent.address() as AddressInfo).port,
+        hostKeyFingerprint: keyFingerprint(publicKey),
+      },
+      nodeName: NODE,
+      privateKeyPem,
+      apiSocketPath: '/nowhere',
+      log: silentLogger,
+      timing: { ...FAST, connectTimeoutMs: 60_000, keepAliveIntervalMs: 60_000 },
+    });
+    await asked.promise;
+    expect(node.state).toBe('connecting');
+    await node[Symbol.asyncDispose]();
+    await new Promise((closed) => silent.close(closed));
   });
 
   it('says what is wrong when waiting will not help, and goes on trying', async () => {

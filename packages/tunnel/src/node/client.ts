@@ -81,14 +81,16 @@ class ControlClient implements TunnelClient {
     connection.ssh.on('unix connection', (_info, accept, reject) => {
       void this.#serveChannel(connection, accept, reject);
     });
-    await this.#offerApi(connection);
-    this.#connectedAt = performance.now();
-    this.#enter('connected');
     const stopped = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
       // Perhaps while the hub answered.
       if (signal.aborted) resolve(undefined);
     });
+    // A hub that is gone without a word does not answer: stopping does not wait until that is noticed.
+    await Promise.race([this.#offerApi(connection), stopped]);
+    if (signal.aborted) return undefined;
+    this.#connectedAt = performance.now();
+    this.#enter('connected');
     return await Promise.race([connection.lost, stopped]);
   }
 
