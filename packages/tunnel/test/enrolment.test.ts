@@ -79,7 +79,7 @@ describe('checking the hub before anything depends on it', () => {
       },
       nodeName: NODE,
       privateKeyPem: change.key ?? hub.key.privateKeyPem,
-      timeoutMs: 1000,
+      timeoutMs: 10_000,
     });
 
   it('passes every step when all is well', async () => {

@@ -111,7 +111,7 @@ describe('followJob', () => {
   });
 
   it('gives up when the node stays away', async () => {
-    const { error, calls } = await follow([[event(1)]], { nodeLostMs: 700 });
+    const { error, calls } = await follow([[event(1)]], { nodeLostMs: 2_000 });
     expect(error).toMatchObject({ code: 'node_lost', message: expect.stringContaining('berlin') });
     expect(calls.length).toBeGreaterThan(1);
   });
