@@ -148,8 +148,9 @@ describe('a node and its hub', () => {
       parallelDisks: 1,
     };
     await using node = await createNode(config, silentLogger);
-    await eventually('the tunnel is up', () => hub.tunnel.isConnected('sna1'));
-    expect(node.tunnelState).toBe('connected');
+    await eventually('the tunnel is up', () => {
+      return hub.tunnel.isConnected('sna1') && node.tunnelState === 'connected';
+    });
     using client = new TestClient(hub.tunnel.socketPath('sna1'));
     const answer = await client.call<GetNodeResponse>((done) => client.grpc.getNode({}, done));
     expect(answer).toMatchObject({ name: 'sna1', runningJobs: 0 });
