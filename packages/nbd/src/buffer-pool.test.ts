@@ -16,9 +16,10 @@ describe('the buffer pool', () => {
     const third = serve('third');
     const fourth = serve('fourth');
     expect(pool.inUse).toBe(2);
+    const { buffer } = first;
     first[Symbol.dispose]();
     const reused = await third;
-    expect(reused.buffer).toBe(first.buffer);
+    expect(reused.buffer).toBe(buffer);
     expect(served).toEqual(['third']);
     expect(pool.inUse).toBe(2);
     second[Symbol.dispose]();

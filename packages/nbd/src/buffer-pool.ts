@@ -2,12 +2,13 @@ import { SendenseError, throwIfAborted } from '@sendense/core';
 
 /** A buffer on loan: `using loan = await pool.acquire()`. */
 export interface BufferLoan extends Disposable {
+  /** Takes up memory from when it is first asked for: whoever keeps the data elsewhere only takes its place. */
   readonly buffer: Buffer;
 }
 
 export interface BufferPoolOptions {
   readonly bufferBytes: number;
-  /** How many buffers there are at most; each is allocated when it is first needed. */
+  /** How many buffers there are at most. */
   readonly count: number;
 }
 
@@ -19,8 +20,8 @@ export class BufferPool {
   readonly bufferBytes: number;
   readonly count: number;
   readonly #free: Buffer[] = [];
-  readonly #waiting = new Set<(buffer: Buffer) => void>();
-  #allocated = 0;
+  readonly #waiting = new Set<() => void>();
+  #inUse = 0;
 
   constructor({ bufferBytes, count }: BufferPoolOptions) {
     if (!Number.isSafeInteger(bufferBytes) || !Number.isSafeInteger(count) || bufferBytes < 1 || count < 1) {
@@ -35,30 +36,27 @@ export class BufferPool {
 
   /** Buffers that are on loan now. */
   get inUse(): number {
-    return this.#allocated - this.#free.length;
+    return this.#inUse;
   }
 
   /** @throws the signal's reason when it is aborted while waiting */
   async acquire(signal?: AbortSignal): Promise<BufferLoan> {
     throwIfAborted(signal);
-    const free = this.#free.pop();
-    if (free) return this.#lend(free);
-    if (this.#allocated < this.count) {
-      this.#allocated++;
-      return this.#lend(Buffer.allocUnsafeSlow(this.bufferBytes));
-    }
-    return this.#lend(await this.#wait(signal));
+    if (this.#inUse === this.count) await this.#wait(signal);
+    else this.#inUse++;
+    return this.#lend();
   }
 
-  async #wait(signal: AbortSignal | undefined): Promise<Buffer> {
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  /** Resolves when somebody has passed a place on. */
+  async #wait(signal: AbortSignal | undefined): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const stop = () => {
       if (this.#waiting.delete(resolve)) reject(signal?.reason);
     };
     this.#waiting.add(resolve);
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      return await promise;
+      await promise;
     } catch (error) {
       throwIfAborted(signal);
       throw error;
@@ -67,24 +65,29 @@ export class BufferPool {
     }
   }
 
-  #lend(buffer: Buffer): BufferLoan {
+  #lend(): BufferLoan {
+    let buffer: Buffer | undefined;
     let lent = true;
+    const take = () => (buffer ??= this.#free.pop() ?? Buffer.allocUnsafeSlow(this.bufferBytes));
     return {
-      buffer,
+      get buffer() {
+        return take();
+      },
       [Symbol.dispose]: () => {
         if (!lent) return;
         lent = false;
-        this.#takeBack(buffer);
+        if (buffer) this.#free.push(buffer);
+        this.#passOn();
       },
     };
   }
 
-  #takeBack(buffer: Buffer): void {
+  #passOn(): void {
     for (const next of this.#waiting) {
       this.#waiting.delete(next);
-      next(buffer);
+      next();
       return;
     }
-    this.#free.push(buffer);
+    this.#inUse--;
   }
 }

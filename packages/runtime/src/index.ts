@@ -9,3 +9,4 @@ export * from './process-identity.js';
 export * from './run-command.js';
 export * from './service-manager.js';
 export * from './settings.js';
+export * from './transfer-memory.js';

@@ -1,14 +1,15 @@
 import type { Duplex } from 'node:stream';
 import { printable, SendenseError, toSendenseError } from '@sendense/core';
-import type { Logger } from '@sendense/runtime';
+import { giveBackMemory, widen, type Logger } from '@sendense/runtime';
 import { describeAddress, type NbdAddress } from '../address.js';
+import { PartOf, Slices, WholeBuffer, type Destination } from './destination.js';
 import type { BlockStatusExtent, NbdExport } from './export.js';
 import { cannotConnect, connectionLost, protocolError, requestFailed } from './failures.js';
 import { negotiate, type Agreement } from './handshake.js';
 import { HandshakeReader } from './handshake-reader.js';
 import { MAX_RANGE_BYTES, type Command } from './protocol.js';
 import { ReplyReader } from './reply-reader.js';
-import { PendingRequest, requestHead } from './requests.js';
+import { PendingRequest, REQUEST_HEAD_BYTES, requestHead } from './requests.js';
 import { SilenceWatch, type Conversation } from './silence-watch.js';
 import { timeLimit } from './time-limit.js';
 import { Wire } from './wire.js';
@@ -32,6 +33,16 @@ export type ConnectOptions = (
    */
   readonly replyTimeoutMs?: number;
 };
+
+/** What goes with a request. */
+interface Payload {
+  /** Where a read goes. */
+  readonly into?: Destination;
+  /** What is written, and belongs to the caller again when that has settled. */
+  readonly data?: Buffer;
+  /** What is written, and belongs to the connection. */
+  readonly released?: readonly Buffer[];
+}
 
 const DEFAULT_REPLY_TIMEOUT_MS = 120_000;
 const FLUSH_PATIENCE = 10;
@@ -127,8 +138,23 @@ export class NbdClient implements AsyncDisposable {
     const data = (into ?? Buffer.allocUnsafeSlow(length)).subarray(0, length);
     if (data.length < length)
       throw new SendenseError('invalid_argument', `a buffer of ${data.length} bytes cannot hold ${length}`);
-    await this.#inParts('READ', offset, length, this.export.maxBlockBytes, data);
+    await this.#readTo(new WholeBuffer(data), offset, length);
     return data;
+  }
+
+  /**
+   * Reads in slices of `TRANSFER_BYTES`, the last may be shorter. A slice takes up memory only from when its first byte comes.
+   *
+   * @param take is called with each slice, as soon as it is there, and owns its memory (see `takeRoomyMemory`); `at` counts
+   * from `offset`. Must be quick and not throw. When the read fails some slices may have been handed over.
+   * @throws as {@link read}
+   */
+  async readSlices(
+    offset: number,
+    length: number,
+    take: (at: number, slice: Buffer) => void,
+  ): Promise<void> {
+    await this.#readTo(new Slices(length, take), offset, length);
   }
 
   /**
@@ -136,7 +162,25 @@ export class NbdClient implements AsyncDisposable {
    * @throws `nbd_write_failed`, `out_of_space`, `nbd_connection_lost`, `nbd_protocol`
    */
   async write(offset: number, data: Buffer): Promise<void> {
-    await this.#inParts('WRITE', offset, data.length, this.export.maxBlockBytes, data);
+    await this.#inParts(offset, data.length, (at, length) =>
+      this.#send('WRITE', offset + at, length, { data: data.subarray(at, at + length) }),
+    );
+  }
+
+  /**
+   * As {@link write}, for data in pieces of memory of `takeRoomyMemory`, one after another, that the caller need not have back:
+   * each is given back when it has been sent, and its content may be gone at once.
+   */
+  async writeAndRelease(offset: number, pieces: readonly Buffer[]): Promise<void> {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length > this.export.maxBlockBytes) {
+      const data = Buffer.concat(pieces);
+      for (const piece of pieces) giveBackMemory(piece);
+      await this.write(offset, data);
+      return;
+    }
+    this.#check(offset, length);
+    await this.#send('WRITE', offset, length, { released: pieces });
   }
 
   /** Makes a range read as zeros, whatever was there or lies beneath it. @throws as {@link write} */
@@ -146,7 +190,12 @@ export class NbdClient implements AsyncDisposable {
         'nbd_refused',
         `${this.exportName} does not offer WRITE_ZEROES: write zeros as data`,
       );
-    await this.#inParts('WRITE_ZEROES', offset, length, MAX_RANGE_BYTES);
+    await this.#inParts(
+      offset,
+      length,
+      (at, partLength) => this.#send('WRITE_ZEROES', offset + at, partLength),
+      MAX_RANGE_BYTES,
+    );
   }
 
   /** Makes what was written through this connection durable. Does nothing where the server has nothing to flush. */
@@ -189,23 +238,27 @@ export class NbdClient implements AsyncDisposable {
     else this.wire.destroy();
   }
 
+  async #readTo(into: Destination, offset: number, length: number): Promise<void> {
+    await this.#inParts(offset, length, (at, partLength) =>
+      this.#send('READ', offset + at, partLength, {
+        into: partLength === length ? into : new PartOf(into, at),
+      }),
+    );
+  }
+
   async #inParts(
-    command: Command,
     offset: number,
     length: number,
-    maxBytes: number,
-    data?: Buffer,
+    send: (at: number, length: number) => Promise<unknown>,
+    maxBytes = this.export.maxBlockBytes,
   ): Promise<void> {
     this.#check(offset, length);
     if (length <= maxBytes) {
-      await this.#send(command, offset, length, data);
+      await send(0, length);
       return;
     }
     const parts: Promise<unknown>[] = [];
-    for (let at = 0; at < length; at += maxBytes) {
-      const count = Math.min(maxBytes, length - at);
-      parts.push(this.#send(command, offset + at, count, data?.subarray(at, at + count)));
-    }
+    for (let at = 0; at < length; at += maxBytes) parts.push(send(at, Math.min(maxBytes, length - at)));
     // All of them settle before this does: until then the buffer is not the caller's.
     const failed = (await Promise.allSettled(parts)).find((part) => part.status === 'rejected');
     if (failed) throw failed.reason;
@@ -229,18 +282,31 @@ export class NbdClient implements AsyncDisposable {
     }
   }
 
-  async #send(command: Command, offset: number, length: number, data?: Buffer): Promise<PendingRequest> {
-    const writing = command === 'WRITE';
-    const request = new PendingRequest(command, offset, length, writing ? undefined : data, writing);
+  async #send(
+    command: Command,
+    offset: number,
+    length: number,
+    payload: Payload = {},
+  ): Promise<PendingRequest> {
+    const { into, data, released } = payload;
+    const request = new PendingRequest(command, offset, length, into, data !== undefined);
     if (this.#state !== 'open')
       throw connectionLost(this.wire.description, this.exportName, request, this.#reason);
     const cookie = ++this.#lastCookie;
     if (this.#pending.size === 0) this.#waitingSince = performance.now();
     this.#pending.set(cookie, request);
     this.#bytesUnderWay += length;
-    const head = requestHead(command, cookie, offset, length);
-    if (writing) this.wire.send(head, data, () => this.#sent(request));
-    else this.wire.send(head);
+    if (released) {
+      // The head is put before the first piece, where it lies.
+      const [first, ...others] = released;
+      const whole = first && widen(first, REQUEST_HEAD_BYTES, 0);
+      const head = requestHead(command, cookie, offset, length, whole);
+      this.wire.sendAndRelease(whole ? [whole, ...others] : [head, ...released]);
+    } else {
+      const head = requestHead(command, cookie, offset, length);
+      if (data) this.wire.send(head, data, () => this.#sent(request));
+      else this.wire.send(head);
+    }
     await request.promise;
     return request;
   }

@@ -120,7 +120,7 @@ export class ReplyReader implements ByteSink {
     } else {
       if (this.owner.structuredReplies)
         throw this.owner.malformed('a read was answered without structure although structure was agreed on');
-      this.#want(request.into, () => this.owner.done(cookie, request));
+      this.#receive(request, 0, request.length, () => this.owner.done(cookie, request));
     }
     return true;
   }
@@ -154,9 +154,21 @@ export class ReplyReader implements ByteSink {
   #offsetData(request: PendingRequest, length: number, finish: () => void): void {
     const at = this.#scratch.readBigUInt64BE(this.#start) - BigInt(request.offset);
     this.#start += 8;
-    const part = this.#partOf(request, at, length - 8);
-    request.arrived(Number(at), length - 8);
-    this.#want(part, finish);
+    requireInside(this.owner, request, at, length - 8);
+    this.#receive(request, Number(at), length - 8, finish);
+  }
+
+  /** Wants the next bytes where the request has place for them. */
+  #receive(request: PendingRequest, at: number, length: number, finish: () => void): void {
+    if (length === 0) {
+      finish();
+      return;
+    }
+    const place = this.#placeOf(request, at, length);
+    this.#want(place, () => {
+      this.#arrived(request, at, place.length);
+      this.#receive(request, at + place.length, length - place.length, finish);
+    });
   }
 
   /** Chunks other than data are read as a whole, then looked at. */
@@ -193,8 +205,13 @@ export class ReplyReader implements ByteSink {
     const at = payload.readBigUInt64BE(0) - BigInt(request.offset);
     const length = payload.readUInt32BE(8);
     if (length === 0) throw this.owner.malformed('a hole chunk is empty');
-    this.#partOf(request, at, length).fill(0);
-    request.arrived(Number(at), length);
+    requireInside(this.owner, request, at, length);
+    const end = Number(at) + length;
+    for (let from = Number(at); from < end;) {
+      const place = this.#placeOf(request, from, end - from).fill(0);
+      this.#arrived(request, from, place.length);
+      from += place.length;
+    }
   }
 
   #statusChunk(request: PendingRequest, payload: Buffer): void {
@@ -237,11 +254,21 @@ export class ReplyReader implements ByteSink {
     return request;
   }
 
-  /** The part of a read's buffer that a chunk speaks of. */
-  #partOf(request: PendingRequest, at: bigint, length: number): Buffer {
+  /** @returns place for the data from `at` on, or for its first part */
+  #placeOf(request: PendingRequest, at: number, length: number): Buffer {
     if (!request.into) throw this.owner.malformed('data in reply to something that is no read');
-    if (at < 0n || at + BigInt(length) > BigInt(request.length))
-      throw this.owner.malformed('a reply chunk lies outside of what was asked for');
-    return request.into.subarray(Number(at), Number(at) + length);
+    const place = request.into.place(at, length);
+    if (!place) throw this.owner.malformed('a part of the data came twice');
+    return place;
   }
+
+  #arrived(request: PendingRequest, at: number, length: number): void {
+    if (!request.arrived(at, length)) throw this.owner.malformed('a part of the data came twice');
+  }
+}
+
+function requireInside(owner: ReplyOwner, request: PendingRequest, at: bigint, length: number): void {
+  if (!request.into) throw owner.malformed('data in reply to something that is no read');
+  if (at < 0n || at + BigInt(length) > BigInt(request.length))
+    throw owner.malformed('a reply chunk lies outside of what was asked for');
 }

@@ -1,4 +1,5 @@
-import { mergeExtents, totalLength, type Extent, type SendenseError } from '@sendense/core';
+import type { SendenseError } from '@sendense/core';
+import { Coverage, type Destination } from './destination.js';
 import type { BlockStatusExtent } from './export.js';
 import type { Asked } from './failures.js';
 import { COMMAND, MAGIC_REQUEST, type Command } from './protocol.js';
@@ -9,9 +10,8 @@ export class PendingRequest implements Asked {
   failure: SendenseError | undefined;
   status: BlockStatusExtent[] | undefined;
   readonly #settled = Promise.withResolvers<void>();
-  /** What of a read has arrived, when it did not arrive from front to back. */
-  readonly #scattered: Extent[] = [];
-  #arrivedTo = 0;
+  /** What of a read has arrived. */
+  readonly #coverage: Coverage;
   #replied = false;
   #sent: boolean;
 
@@ -20,27 +20,27 @@ export class PendingRequest implements Asked {
     readonly offset: number,
     readonly length: number,
     /** Where a read goes. */
-    readonly into: Buffer | undefined,
-    hasPayload: boolean,
+    readonly into: Destination | undefined,
+    /** Whether the caller wants the memory of its payload back: it is not settled before that has been sent. */
+    lendsPayload: boolean,
   ) {
-    this.#sent = !hasPayload;
+    this.#coverage = new Coverage(length);
+    this.#sent = !lendsPayload;
   }
 
   get promise(): Promise<void> {
     return this.#settled.promise;
   }
 
-  /** Notes that a part of a read has arrived; `at` counts from the start of the request. */
-  arrived(at: number, length: number): void {
-    if (at === this.#arrivedTo) this.#arrivedTo += length;
-    else this.#scattered.push({ offset: at, length });
+  /** Notes that a part of a read has arrived; `at` counts from the start of the request. @returns false when it had before */
+  arrived(at: number, length: number): boolean {
+    this.#coverage.add(at, length);
+    return this.into?.arrived(at, length) ?? false;
   }
 
   /** Whether every byte of a read has arrived, and none twice. */
   isComplete(): boolean {
-    if (this.#scattered.length === 0) return this.#arrivedTo === this.length;
-    const parts = [...this.#scattered, { offset: 0, length: this.#arrivedTo }];
-    return totalLength(parts) === this.length && totalLength(mergeExtents(parts)) === this.length;
+    return this.#coverage.isComplete();
   }
 
   /** @returns whether it is settled; if not, its payload is still on its way */
@@ -67,14 +67,17 @@ export class PendingRequest implements Asked {
   }
 }
 
+export const REQUEST_HEAD_BYTES = 28;
+
 /** Cookies count up from 1; as numbers they are exact for longer than any connection lives. */
 export function requestHead(
   command: keyof typeof COMMAND,
   cookie: number,
   offset: number,
   length: number,
+  /** Where to put it. */
+  head: Buffer = Buffer.allocUnsafe(REQUEST_HEAD_BYTES),
 ): Buffer {
-  const head = Buffer.allocUnsafe(28);
   head.writeUInt32BE(MAGIC_REQUEST, 0);
   head.writeUInt16BE(0, 4);
   head.writeUInt16BE(COMMAND[command], 6);

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { printable, SendenseError } from '@sendense/core';
+import { giveBackMemory, takesMemory } from '@sendense/runtime';
 import type { NbdAddress } from '../address.js';
 
 /** What is done with the bytes that arrive. It says where it wants them, so that payload lands where it is needed. */
@@ -74,10 +75,33 @@ export class Wire {
    * @param sent called when the stream no longer needs the payload; not called when the connection ends before
    */
   send(header: Buffer, payload?: Buffer, sent?: () => void): void {
+    const stream = this.#openStream();
+    if (!stream) return;
+    stream.write(header);
+    if (payload) {
+      stream.write(payload, (error) => {
+        if (!error) sent?.();
+      });
+    }
+  }
+
+  /** @param pieces header and payload, in memory that is given back when it has been sent (not when the connection ends before) */
+  sendAndRelease(pieces: readonly Buffer[]): void {
+    const stream = this.#openStream();
+    if (!stream) return;
+    const givesBack = takesMemory(stream);
+    for (const piece of pieces) {
+      stream.write(piece, (error) => {
+        if (!error && !givesBack) giveBackMemory(piece);
+      });
+    }
+  }
+
+  /** What is sent within one turn goes out in one system call. */
+  #openStream(): Duplex | undefined {
     const stream = this.#stream;
-    if (!stream || this.#ended) return;
+    if (!stream || this.#ended) return undefined;
     if (!this.#corked) {
-      // What is sent within one turn goes out in one system call.
       this.#corked = true;
       stream.cork();
       process.nextTick(() => {
@@ -85,12 +109,7 @@ export class Wire {
         stream.uncork();
       });
     }
-    stream.write(header);
-    if (payload) {
-      stream.write(payload, (error) => {
-        if (!error) sent?.();
-      });
-    }
+    return stream;
   }
 
   /** Ends the connection at once; nothing is written to or read from anybody's buffers afterwards. */

@@ -6,12 +6,12 @@ import { HASH_BLOCK_BYTES } from '../hashes/format.js';
 import type { BlockHashWriter } from '../hashes/writer.js';
 import type { RateLimit } from '../rate-limit.js';
 import { HashOrder } from './hash-order.js';
+import { PieceCopy } from './piece-copy.js';
 import { bytesToRead, cutPieces, MAX_PIECE_BYTES, type Piece } from './pieces.js';
-import { readPiece } from './read-piece.js';
-import { cutWrites, findZeroBlocks, hashRuns, type BlockRun } from './scan.js';
+import { readPieceInSlices } from './read-piece.js';
 
 /** What a copy needs of where it reads; an NBD client, or a stand-in for one. */
-export type CopySource = Pick<NbdClient, 'export' | 'exportName' | 'read' | 'abandon'>;
+export type CopySource = Pick<NbdClient, 'export' | 'exportName' | 'readSlices' | 'abandon'>;
 
 export interface CopyOptions {
   readonly source: CopySource;
@@ -134,44 +134,30 @@ class DiskCopy {
   }
 
   async #work(): Promise<void> {
-    const { buffers, rateLimit, source, onProgress } = this.options;
+    const { buffers, rateLimit, onProgress } = this.options;
     const { signal } = this.#stopped;
     for (;;) {
       const next = this.#pieces.next();
       if (next.done) return;
       const piece = next.value;
-      using loan = await buffers.acquire(signal);
+      // What is between reading and the target's answer counts as held, wherever it is.
+      using _loan = await buffers.acquire(signal);
       await rateLimit?.take(piece.length, signal);
-      const data = await readPiece(source, piece, loan.buffer, signal, this.options.log);
-      await this.#store(piece, data);
+      await this.#copy(piece, signal);
       this.#bytesRead += piece.length;
       onProgress?.(this.#bytesRead, this.#bytesTotal);
     }
   }
 
-  /** Writes what is to be written of a piece, and notes its hashes. */
-  async #store(piece: Piece, data: Buffer): Promise<void> {
-    const runs = findZeroBlocks(piece, data);
-    const work: Promise<void>[] = [];
-    for (const part of cutWrites(piece.writes, runs)) {
-      const written = this.#write(part, data.subarray(part.offset - piece.offset).subarray(0, part.length));
-      if (written) work.push(written);
-    }
-    // Hashed while the data is on its way.
-    if (this.#hashes) work.push(this.#hashes.add(piece.sequence, hashRuns(runs, piece, data)));
-    const failed = (await Promise.allSettled(work)).find((part) => part.status === 'rejected');
-    if (failed) throw failed.reason;
-  }
-
-  #write(part: BlockRun, data: Buffer): Promise<void> | undefined {
-    const target = this.#leastBusyTarget();
-    const leaveOut = part.zero && !this.options.targetHasBacking;
-    if (leaveOut || (part.zero && target.export.canWriteZeroes)) {
-      this.#bytesZeroed += part.length;
-      return leaveOut ? undefined : target.writeZeroes(part.offset, part.length);
-    }
-    this.#bytesWritten += part.length;
-    return target.write(part.offset, data);
+  async #copy(piece: Piece, signal: AbortSignal): Promise<void> {
+    const { source, targetHasBacking, log } = this.options;
+    const target = () => this.#leastBusyTarget();
+    const copy = new PieceCopy({ piece, target, targetHasBacking, hashing: this.#hashes !== undefined });
+    await readPieceInSlices(source, piece, (at, slice) => copy.take(at, slice), signal, log);
+    await this.#hashes?.add(piece.sequence, copy.hashes);
+    const { bytesWritten, bytesZeroed } = await copy.write();
+    this.#bytesWritten += bytesWritten;
+    this.#bytesZeroed += bytesZeroed;
   }
 
   #leastBusyTarget(): NbdClient {

@@ -8,6 +8,8 @@ const SECTOR_BYTES = 512;
 /** How long to wait before each new try of a read that failed; when they are used up the copy fails. */
 const RETRY_AFTER_MS = [50, 250, 1000];
 
+type ReadFailures = readonly [signal: AbortSignal, log: Logger];
+
 /**
  * Reads a piece into a buffer. A piece may end within a sector, where the disk does: the sector is read as a whole if the
  * export goes on.
@@ -19,25 +21,50 @@ export async function readPiece(
   source: Pick<NbdClient, 'export' | 'read'>,
   piece: Extent,
   buffer: Buffer,
-  signal: AbortSignal,
-  log: Logger,
+  ...failures: ReadFailures
 ): Promise<Buffer> {
+  const length = wholeSectors(source, piece);
+  const data = await retrying(() => source.read(piece.offset, length, buffer), piece, ...failures);
+  return data.subarray(0, piece.length);
+}
+
+/**
+ * Reads a piece in slices (see `NbdClient.readSlices`), with its last sector as a whole. When the read is tried again, slices
+ * that had come come again.
+ *
+ * @throws as {@link readPiece}
+ */
+export async function readPieceInSlices(
+  source: Pick<NbdClient, 'export' | 'readSlices'>,
+  piece: Extent,
+  take: (at: number, slice: Buffer) => void,
+  ...failures: ReadFailures
+): Promise<void> {
+  const length = wholeSectors(source, piece);
+  await retrying(() => source.readSlices(piece.offset, length, take), piece, ...failures);
+}
+
+/** @returns the length of what is read for a piece */
+function wholeSectors(source: Pick<NbdClient, 'export'>, { offset, length }: Extent): number {
   const { minBlockBytes, sizeBytes } = source.export;
   const unit = Math.max(SECTOR_BYTES, minBlockBytes);
-  const end = Math.min(Math.ceil((piece.offset + piece.length) / unit) * unit, sizeBytes);
-  for (let tries = 0; ; tries++) {
+  return Math.min(Math.ceil((offset + length) / unit) * unit, sizeBytes) - offset;
+}
+
+async function retrying<T>(
+  read: () => Promise<T>,
+  { offset }: Extent,
+  ...[signal, log]: ReadFailures
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
     try {
-      const data = await source.read(piece.offset, end - piece.offset, buffer);
-      return data.subarray(0, piece.length);
+      return await read();
     } catch (error) {
       const failure = toSendenseError(error);
-      const wait = RETRY_AFTER_MS[tries];
+      const wait = RETRY_AFTER_MS[tries - 1];
       if (errorCode(failure) !== 'nbd_read_failed' || !failure.retryable) throw failure;
-      if (wait === undefined) throw givenUp(failure, tries + 1);
-      log.warn(
-        { offset: piece.offset, tries: tries + 1, error: failure.message },
-        'read failed, trying again',
-      );
+      if (wait === undefined) throw givenUp(failure, tries);
+      log.warn({ offset, tries, error: failure.message }, 'read failed, trying again');
       await delay(wait, signal);
     }
   }

@@ -1,41 +1,38 @@
 import type { Extent } from '@sendense/core';
-import { HASH_BLOCK_BYTES, HASH_BYTES, hashBlock, type BlockHashRun } from '../hashes/format.js';
-import type { Piece } from './pieces.js';
+import { HASH_BLOCK_BYTES, HASH_BYTES, putHash, type BlockHashRun } from '../hashes/format.js';
 
 const ZERO_BLOCK = Buffer.alloc(HASH_BLOCK_BYTES);
 
-/** Neighbouring blocks of a piece that are all zero, or all not. */
+/** Neighbouring blocks that are all zero, or all not. */
 export interface BlockRun extends Extent {
   readonly zero: boolean;
 }
 
-/** Finds the blocks of a piece that hold nothing but zeros (with memcmp, which stops at the first other byte). */
-export function findZeroBlocks(piece: Piece, data: Buffer): BlockRun[] {
+/** Finds the blocks that hold nothing but zeros (with memcmp, which stops at the first other byte). The extent begins with a block. */
+export function findZeroBlocks(extent: Extent, data: Buffer): BlockRun[] {
   const runs: { offset: number; length: number; zero: boolean }[] = [];
-  for (let at = 0; at < piece.length; at += HASH_BLOCK_BYTES) {
-    const length = Math.min(HASH_BLOCK_BYTES, piece.length - at);
+  for (let at = 0; at < extent.length; at += HASH_BLOCK_BYTES) {
+    const length = Math.min(HASH_BLOCK_BYTES, extent.length - at);
     const zero = data.compare(ZERO_BLOCK, 0, length, at, at + length) === 0;
     const last = runs.at(-1);
     if (last?.zero === zero) last.length += length;
-    else runs.push({ offset: piece.offset + at, length, zero });
+    else runs.push({ offset: extent.offset + at, length, zero });
   }
   return runs;
 }
 
-/** The hashes of a piece's blocks. */
-export function hashRuns(runs: readonly BlockRun[], piece: Piece, data: Buffer): BlockHashRun[] {
+/** The hashes of the blocks of an extent. */
+export function hashRuns(runs: readonly BlockRun[], extent: Extent, data: Buffer): BlockHashRun[] {
   return runs.map(({ offset, length, zero }) => {
     const firstBlock = offset / HASH_BLOCK_BYTES;
     const count = Math.ceil(length / HASH_BLOCK_BYTES);
     if (zero) return { kind: 'zero', firstBlock, count };
     const hashes = Buffer.allocUnsafe(count * HASH_BYTES);
-    const start = offset - piece.offset;
+    const start = offset - extent.offset;
     for (let block = 0; block < count; block++) {
       const at = start + block * HASH_BLOCK_BYTES;
-      hashes.set(
-        hashBlock(data.subarray(at, Math.min(at + HASH_BLOCK_BYTES, start + length))),
-        block * HASH_BYTES,
-      );
+      const end = Math.min(at + HASH_BLOCK_BYTES, start + length);
+      putHash(data.subarray(at, end), hashes, block * HASH_BYTES);
     }
     return { kind: 'data', firstBlock, count, hashes };
   });

@@ -61,7 +61,7 @@ export class WorkerProcess implements AsyncDisposable {
   static async start(options: WorkerProcessOptions): Promise<WorkerProcess> {
     const name = `tunnel worker ${options.number}`;
     const { owner, log } = options;
-    const child = await ChildProcess.spawn(process.execPath, [ENTRY_POINT], {
+    const child = await ChildProcess.spawn(process.execPath, ['--single-threaded-gc', ENTRY_POINT], {
       ...{ name, owner, log },
       env: KEEP_FREED_MEMORY,
       ipc: true,

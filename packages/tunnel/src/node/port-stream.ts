@@ -1,7 +1,9 @@
 import { Duplex } from 'node:stream';
 import { SendenseError } from '@sendense/core';
+import { memoryOf, type TakesMemory } from '@sendense/runtime';
 import { carried } from '../ssh/buffer-memory.js';
 import type { Carrier } from '../ssh/carrier.js';
+import { writeOwned } from '../ssh/large-packets.js';
 import type { Channel } from '../ssh/library.js';
 import { keepWindowWide } from '../ssh/window.js';
 
@@ -11,7 +13,9 @@ const NOTHING = Buffer.alloc(0);
  * A channel as an ordinary Duplex. ssh2's own stream says nothing when its connection is lost (it ends as if the peer
  * had finished, and swallows what is written), and its `destroy` takes no error.
  */
-export class PortStream extends Duplex {
+export class PortStream extends Duplex implements TakesMemory {
+  readonly takesMemory = true;
+
   constructor(
     private readonly channel: Channel,
     private readonly carrier: Carrier,
@@ -36,10 +40,12 @@ export class PortStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.carrier.collect();
-    this.channel.write(chunk, () => {
+    const written = () => {
       if (this.carrier.backlogged) this.carrier.onceDrained(done);
       else done();
-    });
+    };
+    if (memoryOf(chunk)) writeOwned(this.channel, chunk, written);
+    else this.channel.write(chunk, written);
   }
 
   override _final(done: () => void): void {

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { copiesPackets, placeOfNextRead } from './large-packets.js';
+import { giveBackMemory, takeMemory } from '@sendense/runtime';
+import { copiesPackets, LARGE_PACKET_BYTES, placeOfNextRead } from './large-packets.js';
 import { ciphers, type SshConnection } from './library.js';
-import { giveBackMemory, LARGE_PACKET_BYTES, takeMemory } from './packet-memory.js';
 
 interface Cipher {
   allocPacket(payloadBytes: number): Buffer;

@@ -1,22 +1,24 @@
 import { randomFillSync } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { ciphers, type SshClient, type SshConnection } from './library.js';
-import {
-  giveBackMemory,
-  isReused,
-  LARGE_PACKET_BYTES,
-  memoryOf,
-  PACKET_OVERHEAD_BYTES,
-  takeMemory,
-} from './packet-memory.js';
+import { giveBackMemory, memoryOf, takeMemory, TRANSFER_BYTES, widen } from '@sendense/runtime';
+import { ciphers, type Channel, type SshClient, type SshConnection } from './library.js';
 import { pooledRandomFill } from './random-pool.js';
+
+/**
+ * What a channel of ours takes in one packet: a piece of data and an NBD request's head before it. RFC 4253, section 6.1,
+ * asks for 32 KiB at least; OpenSSH takes 256 KiB.
+ */
+export const LARGE_PACKET_BYTES = TRANSFER_BYTES + 64;
 
 // A packet: length (4 bytes, in clear), then encrypted: length of the padding (1 byte), payload, padding; then the tag.
 const LENGTH_BYTES = 4;
 const BLOCK_BYTES = 16;
 const MIN_PADDING_BYTES = 4;
 const TAG_BYTES = 16;
-const MAX_LENGTH = LARGE_PACKET_BYTES + PACKET_OVERHEAD_BYTES - LENGTH_BYTES - TAG_BYTES;
+/** Kind of message, channel and length of the data, before the data (RFC 4254, section 5.2). */
+const DATA_HEAD_BYTES = 9;
+/** The longest packet: room for every message head of ssh2's. */
+const MAX_LENGTH = LARGE_PACKET_BYTES + 64;
 /** What ssh2 offers for every channel. */
 const SSH2_PACKET_BYTES = 32 << 10;
 
@@ -95,23 +97,51 @@ export function placeOfNextRead(ssh: SshClient | SshConnection): Buffer | undefi
   return packet.memory.subarray(packet.filled, packet.bytes.length + LENGTH_BYTES);
 }
 
+/** What {@link writeOwned} is writing, as long as no packet was made of it. */
+let offered: Buffer | undefined;
+
+/**
+ * Writes to a channel what the caller need not have back. Where it fits into one packet that can go now, the packet is made
+ * around it, in its own memory, and encrypted there: nothing is copied. The memory is given back when it has been sent.
+ */
+export function writeOwned(channel: Channel, data: Buffer, done: () => void): void {
+  const { packetSize, window } = channel.outgoing as { readonly packetSize: number; readonly window: number };
+  const fits = data.length <= packetSize && data.length <= window;
+  offered = fits ? data : undefined;
+  // Never called before `write` has returned.
+  channel.write(data, () => {
+    if (isCopied) giveBackMemory(data);
+    done();
+  });
+  const isCopied = !fits || offered !== undefined;
+  offered = undefined;
+}
+
 /** RFC 4253, section 6; with AES-GCM the length is not part of what is padded (RFC 5647, section 7.2). */
 function makePacket(payloadBytes: number): Buffer {
   const unpadded = 1 + payloadBytes;
   let paddingBytes = BLOCK_BYTES - (unpadded % BLOCK_BYTES);
   if (paddingBytes < MIN_PADDING_BYTES) paddingBytes += BLOCK_BYTES;
   const length = unpadded + paddingBytes;
-  const packet = takeMemory(LENGTH_BYTES + length + TAG_BYTES);
+  const packet = placeAround(payloadBytes, paddingBytes) ?? takeMemory(LENGTH_BYTES + length + TAG_BYTES);
   packet.writeUInt32BE(length, 0);
   packet[LENGTH_BYTES] = paddingBytes;
   fillRandom(packet, LENGTH_BYTES + unpadded, paddingBytes);
   return packet;
 }
 
+/** @returns the place of a packet around the data that is offered, where ssh2 copies that data onto itself */
+function placeAround(payloadBytes: number, paddingBytes: number): Buffer | undefined {
+  if (!offered || payloadBytes !== DATA_HEAD_BYTES + offered.length) return undefined;
+  const place = widen(offered, LENGTH_BYTES + 1 + DATA_HEAD_BYTES, paddingBytes + TAG_BYTES);
+  if (place) offered = undefined;
+  return place;
+}
+
 function giveBackWhatIsSent(tcp: Socket): void {
   const write = tcp.write.bind(tcp) as (data: Uint8Array | string, ...rest: unknown[]) => boolean;
   const writeAndGiveBack = (data: Uint8Array | string, ...rest: unknown[]) => {
-    if (typeof data === 'string' || !isReused(data)) return write(data, ...rest);
+    if (typeof data === 'string' || !memoryOf(data)) return write(data, ...rest);
     // Not after an error: nobody knows who still reads it.
     return write(data, (error: unknown) => {
       if (!error) giveBackMemory(data);

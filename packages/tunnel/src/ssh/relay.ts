@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
+import { giveBackMemory } from '@sendense/runtime';
 import { carried } from './buffer-memory.js';
 import { TurnWriter, type Carrier } from './carrier.js';
 import type { Channel } from './library.js';
-import { giveBackMemory } from './packet-memory.js';
 import { keepWindowWide } from './window.js';
 
 /** What may wait for the local end (qemu-nbd, gRPC) before the channel is no longer read. */

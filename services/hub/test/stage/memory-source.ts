@@ -1,5 +1,6 @@
 import { throwIfAborted, type SendenseError } from '@sendense/core';
 import type { CopySource } from '@sendense/nbd';
+import { takeRoomyMemory, TRANSFER_BYTES } from '@sendense/runtime';
 
 /** A disk in memory, as the node's copy engine reads one. */
 export class MemorySource implements CopySource {
@@ -19,11 +20,18 @@ export class MemorySource implements CopySource {
     };
   }
 
-  async read(offset: number, length: number, into: Buffer = Buffer.alloc(length)): Promise<Buffer> {
+  async readSlices(
+    offset: number,
+    length: number,
+    take: (at: number, slice: Buffer) => void,
+  ): Promise<void> {
     await this.beforeRead();
     throwIfAborted(this.#abandoned.signal);
-    this.content.copy(into, 0, offset, offset + length);
-    return into.subarray(0, length);
+    for (let at = 0; at < length; at += TRANSFER_BYTES) {
+      const slice = takeRoomyMemory(Math.min(TRANSFER_BYTES, length - at));
+      this.content.copy(slice, 0, offset + at);
+      take(at, slice);
+    }
   }
 
   abandon(reason: SendenseError): void {

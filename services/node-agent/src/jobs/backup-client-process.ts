@@ -15,6 +15,7 @@ const NODE_OPTIONS = [
   '--disable-warning=ExperimentalWarning',
   '--enable-source-maps',
   '--max-semi-space-size=1',
+  '--single-threaded-gc',
 ];
 /**
  * The buffers of its copies are a pool of its own; what is freed and wanted again is little. V8's and libuv's threads do

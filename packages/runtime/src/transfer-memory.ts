@@ -1,0 +1,72 @@
+/**
+ * Memory for data on its way through this process, in pieces of 256 KiB that are used again as soon as nobody needs one any
+ * more. A process has one such store.
+ *
+ * A Buffer for every piece costs more than its encryption, at some thousand pieces a second: V8 sees tens of megabytes hang
+ * on small objects, and marks its whole heap again and again. And memory that comes back soon is still in the CPU's cache.
+ *
+ * Whoever takes memory owns it, and gives it back or passes it on to whom the data is written. There is room before and
+ * behind the data, so that heads and tails are put around it where it lies. What nobody gives back is garbage like any other.
+ */
+
+/** The most data that one piece holds. */
+export const TRANSFER_BYTES = 1 << 20;
+/** What may be put before and behind the data, each; with 64 bytes the data begins on a cache line. */
+export const TRANSFER_ROOM_BYTES = 128;
+
+const MEMORY_BYTES = TRANSFER_ROOM_BYTES + TRANSFER_BYTES + TRANSFER_ROOM_BYTES;
+/** Smaller pieces are not worth it. */
+const MIN_BYTES = 16 << 10;
+/** 16 MiB: what is kept for the next pieces. */
+const MAX_KEPT = 16;
+
+const free: Buffer[] = [];
+/** What is in use, by its memory. */
+const lent = new WeakMap<ArrayBufferLike, Buffer>();
+
+/** @returns this many bytes of a piece, from its start on; small or too large ones are memory of their own. With what was in it before */
+export function takeMemory(bytes: number): Buffer {
+  return bytes < MIN_BYTES || bytes > MEMORY_BYTES ? Buffer.allocUnsafe(bytes) : take().subarray(0, bytes);
+}
+
+/** @returns place for at most {@link TRANSFER_BYTES} of data, with {@link TRANSFER_ROOM_BYTES} before and behind it */
+export function takeRoomyMemory(bytes: number): Buffer {
+  return take().subarray(TRANSFER_ROOM_BYTES, TRANSFER_ROOM_BYTES + bytes);
+}
+
+function take(): Buffer {
+  const memory = free.pop() ?? Buffer.allocUnsafeSlow(MEMORY_BYTES);
+  lent.set(memory.buffer, memory);
+  return memory;
+}
+
+/** Call it when nobody reads these bytes any more; anything that is not of here is left alone. */
+export function giveBackMemory(part: Uint8Array): void {
+  const memory = lent.get(part.buffer);
+  if (!memory) return;
+  lent.delete(part.buffer);
+  if (free.length < MAX_KEPT) free.push(memory);
+}
+
+/** @returns all the memory of what was taken, from its start; undefined where it is none of here */
+export function memoryOf(part: Uint8Array): Buffer | undefined {
+  return lent.get(part.buffer);
+}
+
+/** @returns the part of a piece that is so much longer; undefined where that is more than there is, or it is none of here */
+export function widen(part: Uint8Array, before: number, behind: number): Buffer | undefined {
+  const memory = lent.get(part.buffer);
+  if (!memory) return undefined;
+  const start = part.byteOffset - memory.byteOffset - before;
+  const end = part.byteOffset - memory.byteOffset + part.length + behind;
+  return start < 0 || end > memory.length ? undefined : memory.subarray(start, end);
+}
+
+/** A stream that gives the memory of what is written to it back by itself, when it is done with it. */
+export interface TakesMemory {
+  readonly takesMemory: true;
+}
+
+export function takesMemory(stream: object): stream is TakesMemory {
+  return 'takesMemory' in stream && stream.takesMemory === true;
+}
