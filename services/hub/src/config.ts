@@ -26,7 +26,7 @@ export const hubSettings = {
   SENDENSE_TUNNEL_LISTEN: listenAddress('SSH tunnel for the nodes', { host: '0.0.0.0', port: 443 }),
   SENDENSE_TUNNEL_WORKERS: integer(
     'processes that carry the tunnel',
-    Math.min(4, availableParallelism()),
+    Math.max(1, Math.min(4, Math.floor(availableParallelism() / 2))),
     1,
     64,
   ),
