@@ -1,5 +1,5 @@
 /**
- * Memory for data on its way through this process, in pieces of 256 KiB that are used again as soon as nobody needs one any
+ * Memory for data on its way through this process, in pieces of 2 MiB that are used again as soon as nobody needs one any
  * more. A process has one such store.
  *
  * A Buffer for every piece costs more than its encryption, at some thousand pieces a second: V8 sees tens of megabytes hang
@@ -10,7 +10,7 @@
  */
 
 /** The most data that one piece holds. */
-export const TRANSFER_BYTES = 1 << 20;
+export const TRANSFER_BYTES = 2 << 20;
 /** What may be put before and behind the data, each; with 64 bytes the data begins on a cache line. */
 export const TRANSFER_ROOM_BYTES = 128;
 
@@ -18,7 +18,7 @@ const MEMORY_BYTES = TRANSFER_ROOM_BYTES + TRANSFER_BYTES + TRANSFER_ROOM_BYTES;
 /** Smaller pieces are not worth it. */
 const MIN_BYTES = 16 << 10;
 /** 16 MiB: what is kept for the next pieces. */
-const MAX_KEPT = 16;
+const MAX_KEPT = 8;
 
 const free: Buffer[] = [];
 /** What is in use, by its memory. */

@@ -29,7 +29,7 @@ import { openTargets, requireSize } from './targets.js';
  * latency 16 do as well; at 50 ms of round trip 64 are needed to keep nine tenths of the speed. A backup client with 64
  * peaks at 170 MiB.
  */
-const BUFFERS = { bufferBytes: 1 << 20, count: 64 };
+const BUFFERS = { bufferBytes: 2 << 20, count: 32 };
 
 export interface CopyContext {
   readonly spec: JobSpec;
