@@ -6,7 +6,7 @@ import type { Channel } from './library.js';
 import { keepWindowWide } from './window.js';
 
 /** What may wait for the local end (qemu-nbd, gRPC) before the channel is no longer read. */
-const LOCAL_BACKLOG_BYTES = 1 << 20;
+const LOCAL_BACKLOG_BYTES = 4 << 20;
 /** How long the local end may take to read what came before the channel's end. */
 const LINGER_MS = 5000;
 const NOTHING = Buffer.alloc(0);
