@@ -5,8 +5,9 @@
  * A Buffer for every piece costs more than its encryption, at some thousand pieces a second: V8 sees tens of megabytes hang
  * on small objects, and marks its whole heap again and again. And memory that comes back soon is still in the CPU's cache.
  *
- * Whoever takes memory owns it, and gives it back or passes it on to whom the data is written. There is room before and
- * behind the data, so that heads and tails are put around it where it lies. What nobody gives back is garbage like any other.
+ * Whoever takes memory owns it, and gives it back or passes it on with what is written to a stream that takes memory. There
+ * is room before and behind the data, so that heads and tails are put around it where it lies. What nobody gives back is
+ * garbage like any other.
  */
 
 /** The most data that one piece holds. */
@@ -20,9 +21,14 @@ const MIN_BYTES = 16 << 10;
 /** 16 MiB: what is kept for the next pieces. */
 const MAX_KEPT = 8;
 
+interface Memory {
+  readonly bytes: Buffer;
+  passedOn: boolean;
+}
+
 const free: Buffer[] = [];
 /** What is in use, by its memory. */
-const lent = new WeakMap<ArrayBufferLike, Buffer>();
+const lent = new WeakMap<ArrayBufferLike, Memory>();
 
 /** @returns this many bytes of a piece, from its start on; small or too large ones are memory of their own. With what was in it before */
 export function takeMemory(bytes: number): Buffer {
@@ -35,9 +41,9 @@ export function takeRoomyMemory(bytes: number): Buffer {
 }
 
 function take(): Buffer {
-  const memory = free.pop() ?? Buffer.allocUnsafeSlow(MEMORY_BYTES);
-  lent.set(memory.buffer, memory);
-  return memory;
+  const bytes = free.pop() ?? Buffer.allocUnsafeSlow(MEMORY_BYTES);
+  lent.set(bytes.buffer, { bytes, passedOn: false });
+  return bytes;
 }
 
 /** Call it when nobody reads these bytes any more; anything that is not of here is left alone. */
@@ -45,28 +51,41 @@ export function giveBackMemory(part: Uint8Array): void {
   const memory = lent.get(part.buffer);
   if (!memory) return;
   lent.delete(part.buffer);
-  if (free.length < MAX_KEPT) free.push(memory);
+  if (free.length < MAX_KEPT) free.push(memory.bytes);
 }
 
 /** @returns all the memory of what was taken, from its start; undefined where it is none of here */
 export function memoryOf(part: Uint8Array): Buffer | undefined {
-  return lent.get(part.buffer);
+  return lent.get(part.buffer)?.bytes;
 }
 
 /** @returns the part of a piece that is so much longer; undefined where that is more than there is, or it is none of here */
 export function widen(part: Uint8Array, before: number, behind: number): Buffer | undefined {
-  const memory = lent.get(part.buffer);
+  const memory = memoryOf(part);
   if (!memory) return undefined;
   const start = part.byteOffset - memory.byteOffset - before;
   const end = part.byteOffset - memory.byteOffset + part.length + behind;
   return start < 0 || end > memory.length ? undefined : memory.subarray(start, end);
 }
 
-/** A stream that gives the memory of what is written to it back by itself, when it is done with it. */
+/**
+ * A stream that becomes the owner of memory that is passed on with what is written to it: it may change all of it, what lies
+ * around the data too, and gives it back.
+ */
 export interface TakesMemory {
   readonly takesMemory: true;
 }
 
 export function takesMemory(stream: object): stream is TakesMemory {
   return 'takesMemory' in stream && stream.takesMemory === true;
+}
+
+/** Call it just before the data, the only use of its memory, is written to a stream that takes memory. */
+export function passOnMemory(data: Uint8Array): void {
+  const memory = lent.get(data.buffer);
+  if (memory) memory.passedOn = true;
+}
+
+export function isPassedOn(data: Uint8Array): boolean {
+  return lent.get(data.buffer)?.passedOn ?? false;
 }

@@ -2,7 +2,15 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
-import { silentLogger } from '@sendense/runtime';
+import {
+  giveBackMemory,
+  isPassedOn,
+  memoryOf,
+  passOnMemory,
+  silentLogger,
+  takeRoomyMemory,
+  TRANSFER_BYTES,
+} from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { generateEd25519Key, openLane, type Lane } from '../src/index.js';
 import { echoServer, JOB, localServer, NODE, startHarness, type Harness } from './harness.js';
@@ -36,6 +44,39 @@ describe('a lane', () => {
     expect(hub.refusals).toEqual([]);
     await eventually('bytes are counted', () => hub.server.statistics().bytesFromNodes === sent.length);
     await eventually('the channel is given back', () => hub.server.statistics().channels === 0);
+  });
+
+  it('sends memory that is passed on and gives it back, and only reads what is lent', async () => {
+    await using hub = await startHarness();
+    await using echo = await echoServer();
+    hub.leases.set(echo.port, JOB);
+    await using open = await lane(hub);
+    const stream = await open.openPort(echo.port);
+    const sent: Buffer[] = [];
+    const received = buffer(stream);
+    for (let turn = 0; turn < 40; turn++) {
+      const length = turn % 4 === 0 ? TRANSFER_BYTES : 1 + ((turn * 7919 * 31) % TRANSFER_BYTES);
+      const memory = takeRoomyMemory(length);
+      randomBytes(length).copy(memory);
+      const content = Buffer.from(memory);
+      if (turn % 3 === 0) {
+        // In parts that touch, whose memory is wanted back: each must find its content as it was.
+        const parts = [memory.subarray(0, length >> 1), memory.subarray(length >> 1)];
+        await Promise.all(parts.map((part) => new Promise((written) => stream.write(part, written))));
+        expect(memory.equals(content)).toBe(true);
+        expect(memoryOf(memory)).toBeDefined();
+        giveBackMemory(memory);
+        sent.push(content);
+      } else {
+        passOnMemory(memory);
+        if (!stream.write(memory)) await once(stream, 'drain');
+        // Maybe somebody else has it already.
+        await eventually('it is given back', () => !isPassedOn(memory));
+        sent.push(content);
+      }
+    }
+    stream.end();
+    expect((await received).equals(Buffer.concat(sent))).toBe(true);
   });
 
   it('half-closes in both directions', async () => {

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { printable, SendenseError } from '@sendense/core';
-import { giveBackMemory, takesMemory } from '@sendense/runtime';
+import { giveBackMemory, passOnMemory, takesMemory } from '@sendense/runtime';
 import type { NbdAddress } from '../address.js';
 
 /** What is done with the bytes that arrive. It says where it wants them, so that payload lands where it is needed. */
@@ -89,11 +89,16 @@ export class Wire {
   sendAndRelease(pieces: readonly Buffer[]): void {
     const stream = this.#openStream();
     if (!stream) return;
-    const givesBack = takesMemory(stream);
+    const passOn = takesMemory(stream);
     for (const piece of pieces) {
-      stream.write(piece, (error) => {
-        if (!error && !givesBack) giveBackMemory(piece);
-      });
+      if (passOn) {
+        passOnMemory(piece);
+        stream.write(piece);
+      } else {
+        stream.write(piece, (error) => {
+          if (!error) giveBackMemory(piece);
+        });
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { SendenseError } from '@sendense/core';
-import { memoryOf, type TakesMemory } from '@sendense/runtime';
+import { isPassedOn, type TakesMemory } from '@sendense/runtime';
 import { carried } from '../ssh/buffer-memory.js';
 import type { Carrier } from '../ssh/carrier.js';
 import { writeOwned } from '../ssh/large-packets.js';
@@ -44,7 +44,7 @@ export class PortStream extends Duplex implements TakesMemory {
       if (this.carrier.backlogged) this.carrier.onceDrained(done);
       else done();
     };
-    if (memoryOf(chunk)) writeOwned(this.channel, chunk, written);
+    if (isPassedOn(chunk)) writeOwned(this.channel, chunk, written);
     else this.channel.write(chunk, written);
   }
 
