@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import { errorCode, SendenseError } from '@sendense/core';
+import { giveBackMemory, TRANSFER_BYTES } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import type { NbdClient } from '../src/index.js';
 import {
@@ -34,6 +35,10 @@ describe('replies', () => {
     await using client = await server.connect();
     await client.read(4096, 8192);
   };
+  const ways: readonly ((client: NbdClient) => Promise<unknown>)[] = [
+    (client) => client.read(4096, 8192),
+    (client) => client.readSlices(4096, 8192, () => undefined),
+  ];
 
   it.each<[string, (request: FakeRequest) => Buffer]>([
     ['a wrong magic number', () => Buffer.alloc(64, 1)],
@@ -94,11 +99,13 @@ describe('replies', () => {
     ],
   ])('of %s end the connection with a protocol error', async (_name, reply) => {
     await using server = await answering(reply);
-    await using client = await server.connect();
-    const reading = client.read(4096, 8192).then(() => 'read', errorCode);
-    expect(await client.lost).toMatchObject({ code: 'nbd_protocol' });
-    expect(['nbd_protocol', 'read']).toContain(await reading);
-    await eventually('the client hung up', () => server.sockets.size === 0);
+    for (const way of ways) {
+      await using client = await server.connect();
+      const reading = way(client).then(() => 'read', errorCode);
+      expect(await client.lost).toMatchObject({ code: 'nbd_protocol' });
+      expect(['nbd_protocol', 'read']).toContain(await reading);
+      await eventually('the client hung up', () => server.sockets.size === 0);
+    }
   });
 
   it('with structure are refused where it was not agreed on', async () => {
@@ -152,6 +159,42 @@ describe('replies', () => {
     await client.read(4096, 8192, into);
     data.fill(0, 1000, 5000);
     expect(into.equals(data)).toBe(true);
+  });
+
+  it('of a long read are handed over in slices, each once, as soon as it is there', async () => {
+    const [MAX, SIZE] = [60_000, 4 * TRANSFER_BYTES + 70_000];
+    const data = randomBytes(SIZE + 4096);
+    const answers: (() => void)[] = [];
+    await using server = await FakeServer.start({
+      sizeBytes: SIZE + 4096,
+      blockSizes: [1, 4096, 3 * TRANSFER_BYTES],
+      onRequest({ cookie, offset, length }, socket) {
+        // In chunks that fit no slice, those of a request from back to front.
+        answers.push(() => {
+          const last = (Math.ceil(length / MAX) - 1) * MAX;
+          for (let at = last; at >= 0; at -= MAX) {
+            const bytes = data.subarray(offset + at, offset + Math.min(at + MAX, length));
+            socket.write(dataChunk(cookie, offset + at, bytes, { done: at === 0 }));
+          }
+        });
+      },
+    });
+    await using client = await server.connect();
+    const slices: { at: number; length: number }[] = [];
+    const into = Buffer.alloc(SIZE);
+    const reading = client.readSlices(4096, SIZE, (at, slice) => {
+      slice.copy(into, at);
+      slices.push({ at, length: slice.length });
+      giveBackMemory(slice);
+    });
+    await eventually('both requests were read', () => answers.length === 2);
+    answers[1]?.();
+    await eventually('the end is there', () => slices.length === 2);
+    answers[0]?.();
+    await reading;
+    expect(into.equals(data.subarray(4096))).toBe(true);
+    const lengths = [70_000, ...Array.from({ length: 4 }, () => TRANSFER_BYTES)];
+    expect(slices).toEqual(lengths.map((length, before) => ({ at: (4 - before) * TRANSFER_BYTES, length })));
   });
 
   it.each([
