@@ -149,11 +149,7 @@ export class NbdClient implements AsyncDisposable {
    * from `offset`. Must be quick and not throw. When the read fails some slices may have been handed over.
    * @throws as {@link read}
    */
-  async readSlices(
-    offset: number,
-    length: number,
-    take: (at: number, slice: Buffer) => void,
-  ): Promise<void> {
+  async readSlices(offset: number, length: number, take: (at: number, slice: Buffer) => void): Promise<void> {
     await this.#readTo(new Slices(length, take), offset, length);
   }
 

@@ -89,7 +89,8 @@ describe('a piece', () => {
             : [{ offset: 0, length }];
           const target = new Target(length);
           const expected = Buffer.from(target.content);
-          for (const write of writes) content.copy(expected, write.offset, write.offset, write.offset + write.length);
+          for (const write of writes)
+            content.copy(expected, write.offset, write.offset, write.offset + write.length);
           const copy = new PieceCopy({
             piece: {
               ...{ sequence: 0, offset: OFFSET, length },
@@ -101,7 +102,7 @@ describe('a piece', () => {
           });
           // A read that failed in its middle has handed over some.
           if (again) feed(copy, Buffer.alloc(length, 0x55), (count) => inOrder(count).slice(0, count - 1));
-          feed(copy, content, (count) => inOrder(count).reverse());
+          feed(copy, content, (count) => inOrder(count).toReversed());
           const { hashes } = copy;
           const { bytesWritten, bytesZeroed } = await copy.write();
 

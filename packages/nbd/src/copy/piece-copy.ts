@@ -109,7 +109,9 @@ export class PieceCopy {
       if (part.zero && (!targetHasBacking || connection.export.canWriteZeroes)) this.#zeros.push(part);
       else {
         this.#bytesWritten += part.length;
-        writes.push(connection.write(part.offset, data.subarray(part.offset - offset).subarray(0, part.length)));
+        writes.push(
+          connection.write(part.offset, data.subarray(part.offset - offset).subarray(0, part.length)),
+        );
       }
     }
     this.#writes.push(Promise.all(writes).then(() => giveBackMemory(data)));

@@ -106,9 +106,7 @@ describe('a piece that was read', () => {
         const writes = clipExtents(mergeExtents(list), length);
         const data = Buffer.alloc(length);
         for (const [index, kind] of kinds.entries()) if (kind !== 'zero') data[index * BLOCK] = 1;
-        const parts = [
-          ...cutWrites(writes, findZeroBlocks({ offset: 0, length }, data)),
-        ];
+        const parts = [...cutWrites(writes, findZeroBlocks({ offset: 0, length }, data))];
         expect(mergeExtents(parts)).toEqual(writes);
         expect(totalLength(parts)).toBe(totalLength(writes));
         for (const part of parts) {

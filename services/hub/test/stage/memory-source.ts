@@ -20,11 +20,7 @@ export class MemorySource implements CopySource {
     };
   }
 
-  async readSlices(
-    offset: number,
-    length: number,
-    take: (at: number, slice: Buffer) => void,
-  ): Promise<void> {
+  async readSlices(offset: number, length: number, take: (at: number, slice: Buffer) => void): Promise<void> {
     await this.beforeRead();
     throwIfAborted(this.#abandoned.signal);
     for (let at = 0; at < length; at += TRANSFER_BYTES) {
