@@ -48,7 +48,7 @@ install_compose() {
   fi
   say "fetching Docker Compose 2 from Debian 13"
   work=$(mktemp -d)
-  download_from_trixie main docker-compose "$work"
+  unpack_from_trixie main "$work" docker-compose
   as_root install -D -m 755 "$work/usr/libexec/docker/cli-plugins/docker-compose" /usr/local/lib/docker/cli-plugins/docker-compose
   rm -rf "$work"
 }

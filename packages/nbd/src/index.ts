@@ -7,7 +7,7 @@ export type { BlockStatusExtent, NbdExport } from './client/export.js';
 export { probeExport, type ProbeOptions } from './client/probe.js';
 export { copyDisk, type CopyOptions, type CopyResult, type CopySource } from './copy/copy-disk.js';
 export { readPiece } from './copy/read-piece.js';
-export { COPY_PIECE_BYTES, MAX_PIECE_BYTES, bytesToRead } from './copy/pieces.js';
+export { MAX_PIECE_BYTES, bytesToRead } from './copy/pieces.js';
 export { HASH_BLOCK_BYTES, HASH_BYTES, hashBlock, type BlockHashRun } from './hashes/format.js';
 export { lookUpHashes, mergedHashes, mergeHashFiles } from './hashes/merge.js';
 export { sampleBlocks, type SampleOptions } from './hashes/sample.js';

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { printable, SendenseError, toSendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError } from '@sendense/core';
 import { giveBackMemory, widen, type Logger } from '@sendense/runtime';
 import { describeAddress, type NbdAddress } from '../address.js';
 import { PartOf, Slices, WholeBuffer, type Destination } from './destination.js';
@@ -8,6 +8,7 @@ import { cannotConnect, connectionLost, protocolError, requestFailed } from './f
 import { negotiate, type Agreement } from './handshake.js';
 import { HandshakeReader } from './handshake-reader.js';
 import { MAX_RANGE_BYTES, type Command } from './protocol.js';
+import { inParts, requireRange } from './ranges.js';
 import { ReplyReader } from './reply-reader.js';
 import { PendingRequest, REQUEST_HEAD_BYTES, requestHead } from './requests.js';
 import { SilenceWatch, type Conversation } from './silence-watch.js';
@@ -175,7 +176,7 @@ export class NbdClient implements AsyncDisposable {
       await this.write(offset, data);
       return;
     }
-    this.#check(offset, length);
+    requireRange(this.export, this.exportName, { offset, length });
     await this.#send('WRITE', offset, length, { released: pieces });
   }
 
@@ -211,7 +212,7 @@ export class NbdClient implements AsyncDisposable {
         'nbd_refused',
         `${this.exportName} does not offer block status: read all of it`,
       );
-    this.#check(offset, length);
+    requireRange(this.export, this.exportName, { offset, length });
     const request = await this.#send('BLOCK_STATUS', offset, Math.min(length, MAX_RANGE_BYTES));
     return request.status ?? [];
   }
@@ -248,34 +249,8 @@ export class NbdClient implements AsyncDisposable {
     send: (at: number, length: number) => Promise<unknown>,
     maxBytes = this.export.maxBlockBytes,
   ): Promise<void> {
-    this.#check(offset, length);
-    if (length <= maxBytes) {
-      await send(0, length);
-      return;
-    }
-    const parts: Promise<unknown>[] = [];
-    for (let at = 0; at < length; at += maxBytes) parts.push(send(at, Math.min(maxBytes, length - at)));
-    // All of them settle before this does: until then the buffer is not the caller's.
-    const failed = (await Promise.allSettled(parts)).find((part) => part.status === 'rejected');
-    if (failed) throw failed.reason;
-  }
-
-  #check(offset: number, length: number): void {
-    const { sizeBytes, minBlockBytes } = this.export;
-    const end = offset + length;
-    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
-    if (!whole || offset < 0 || length < 1 || end > sizeBytes) {
-      throw new SendenseError(
-        'invalid_argument',
-        `${length} bytes at offset ${offset} are not inside of ${printable(this.exportName)}, which has ${sizeBytes}`,
-      );
-    }
-    if (offset % minBlockBytes !== 0 || (end % minBlockBytes !== 0 && end !== sizeBytes)) {
-      throw new SendenseError(
-        'invalid_argument',
-        `${length} bytes at offset ${offset} are not whole blocks of ${minBlockBytes} bytes, which the server of ${printable(this.exportName)} insists on`,
-      );
-    }
+    requireRange(this.export, this.exportName, { offset, length });
+    await inParts(length, maxBytes, send);
   }
 
   async #send(

@@ -167,18 +167,3 @@ describe('large packets', () => {
     expect(count).toBe(1);
   });
 });
-
-describe('their memory', () => {
-  it('is given out again only after it was given back, and only once', () => {
-    const first = takeMemory(100_000);
-    const second = takeMemory(100_000);
-    expect(second.buffer).not.toBe(first.buffer);
-    giveBackMemory(first);
-    giveBackMemory(first);
-    const third = takeMemory(50_000);
-    const fourth = takeMemory(50_000);
-    expect(third.buffer).toBe(first.buffer);
-    expect(fourth.buffer).not.toBe(first.buffer);
-    expect(fourth.buffer).not.toBe(second.buffer);
-  });
-});
