@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { giveBackMemory, takeMemory } from '@sendense/runtime';
+import { giveBackMemory } from '@sendense/runtime';
 import { copiesPackets, LARGE_PACKET_BYTES, placeOfNextRead } from './large-packets.js';
 import { ciphers, type SshConnection } from './library.js';
 
