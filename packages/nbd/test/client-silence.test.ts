@@ -1,8 +1,9 @@
+import { createConnection } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { errorCode, SendenseError } from '@sendense/core';
 import { silentLogger as log } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
-import { BufferPool, copyDisk } from '../src/index.js';
+import { BufferPool, copyDisk, NbdClient } from '../src/index.js';
 import { FakeServer, type FakeRequest } from './fake-server.js';
 
 const MIB = 1024 * 1024;
@@ -79,6 +80,23 @@ describe('a server that keeps the connection and says nothing', () => {
     await expect(reading.read(0, 4096)).rejects.toMatchObject({ code: 'nbd_connection_lost' });
     flushes[0]?.();
     await flushed;
+  });
+
+  it('is not given up while the line still carries what lies before the question', async () => {
+    await using server = await silentServer(() => false);
+    let [carriedBytes, moves] = [0, true];
+    const { address } = server;
+    const stream = createConnection(address.kind === 'unix' ? address.path : '');
+    Object.defineProperty(stream, 'carriedBytes', { get: () => (moves ? ++carriedBytes : carriedBytes) });
+    await using far = await NbdClient.connect({ stream, exportName: 'disk', log, replyTimeoutMs: 50 });
+    await using near = await server.connect({ replyTimeoutMs: 200 });
+    let answer = 'none';
+    const reading = far.read(0, 4096).catch((error: unknown) => (answer = errorCode(error)));
+    await expect(near.read(0, 4096)).rejects.toMatchObject({ code: 'nbd_connection_lost' });
+    expect(answer).toBe('none');
+    moves = false;
+    await reading;
+    expect(answer).toBe('nbd_connection_lost');
   });
 
   it('is not given up while nothing is asked', async () => {

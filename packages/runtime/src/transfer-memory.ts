@@ -1,6 +1,6 @@
 /**
- * Memory for data on its way through this process, in pieces of 2 MiB that are used again as soon as nobody needs one any
- * more. A process has one such store.
+ * Memory for data on its way through this process, in pieces that are used again as soon as nobody needs one any more. A process
+ * has one such store.
  *
  * A Buffer for every piece costs more than its encryption, at some thousand pieces a second: V8 sees tens of megabytes hang
  * on small objects, and marks its whole heap again and again. And memory that comes back soon is still in the CPU's cache.
@@ -12,36 +12,47 @@
 
 /** The most data that one piece holds. */
 export const TRANSFER_BYTES = 2 << 20;
-/** What may be put before and behind the data, each; with 64 bytes the data begins on a cache line. */
+/** What may be put before and behind the data, each. */
 export const TRANSFER_ROOM_BYTES = 128;
+const ROOMS_BYTES = 2 * TRANSFER_ROOM_BYTES;
 
-const MEMORY_BYTES = TRANSFER_ROOM_BYTES + TRANSFER_BYTES + TRANSFER_ROOM_BYTES;
 /** Smaller pieces are not worth it. */
 const MIN_BYTES = 16 << 10;
-/** 16 MiB: what is kept for the next pieces. */
-const MAX_KEPT = 8;
+
+/** Pieces of one size. */
+interface Shelf {
+  readonly dataBytes: number;
+  /** How many are kept for the next ones. */
+  readonly kept: number;
+  readonly free: Buffer[];
+}
+
+/** Where little changed, and between zeros, data comes in small parts: these would take up 2 MiB each. 28 MiB are kept at most. */
+const SMALL: Shelf = { dataBytes: 256 << 10, kept: 48, free: [] };
+const LARGE: Shelf = { dataBytes: TRANSFER_BYTES, kept: 8, free: [] };
 
 interface Memory {
   readonly bytes: Buffer;
   passedOn: boolean;
 }
 
-const free: Buffer[] = [];
 /** What is in use, by its memory. */
 const lent = new WeakMap<ArrayBufferLike, Memory>();
 
-/** @returns this many bytes of a piece, from its start on; small or too large ones are memory of their own. With what was in it before */
+/** @returns this many bytes of a piece, from its start on; few or too many are memory of their own. With what was in it before */
 export function takeMemory(bytes: number): Buffer {
-  return bytes < MIN_BYTES || bytes > MEMORY_BYTES ? Buffer.allocUnsafe(bytes) : take().subarray(0, bytes);
+  const fits = bytes >= MIN_BYTES && bytes <= TRANSFER_BYTES + ROOMS_BYTES;
+  return fits ? take(bytes - ROOMS_BYTES).subarray(0, bytes) : Buffer.allocUnsafe(bytes);
 }
 
 /** @returns place for at most {@link TRANSFER_BYTES} of data, with {@link TRANSFER_ROOM_BYTES} before and behind it */
 export function takeRoomyMemory(bytes: number): Buffer {
-  return take().subarray(TRANSFER_ROOM_BYTES, TRANSFER_ROOM_BYTES + bytes);
+  return take(bytes).subarray(TRANSFER_ROOM_BYTES, TRANSFER_ROOM_BYTES + bytes);
 }
 
-function take(): Buffer {
-  const bytes = free.pop() ?? Buffer.allocUnsafeSlow(MEMORY_BYTES);
+function take(dataBytes: number): Buffer {
+  const shelf = dataBytes <= SMALL.dataBytes ? SMALL : LARGE;
+  const bytes = shelf.free.pop() ?? Buffer.allocUnsafeSlow(shelf.dataBytes + ROOMS_BYTES);
   lent.set(bytes.buffer, { bytes, passedOn: false });
   return bytes;
 }
@@ -51,7 +62,8 @@ export function giveBackMemory(part: Uint8Array): void {
   const memory = lent.get(part.buffer);
   if (!memory) return;
   lent.delete(part.buffer);
-  if (free.length < MAX_KEPT) free.push(memory.bytes);
+  const { free, kept } = memory.bytes.length > SMALL.dataBytes + ROOMS_BYTES ? LARGE : SMALL;
+  if (free.length < kept) free.push(memory.bytes);
 }
 
 /** @returns all the memory of what was taken, from its start; undefined where it is none of here */

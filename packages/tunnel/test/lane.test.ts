@@ -46,8 +46,11 @@ describe('a lane', () => {
     await eventually('the channel is given back', () => hub.server.statistics().channels === 0);
   });
 
-  it('sends memory that is passed on and gives it back, and only reads what is lent', async () => {
-    await using hub = await startHarness();
+  it.each([
+    ['with the same keys', {}],
+    ['with new keys again and again', { limits: { rekeyBytes: 3 << 20 } }],
+  ])('sends memory that is passed on and gives it back, and only reads what is lent, %s', async (_, how) => {
+    await using hub = await startHarness(how);
     await using echo = await echoServer();
     hub.leases.set(echo.port, JOB);
     await using open = await lane(hub);

@@ -198,10 +198,15 @@ export class Constellation implements AsyncDisposable {
     return same;
   }
 
+  /** Those that the hub has started and that are running. */
+  hubProcesses(): { pid: number; command: string }[] {
+    return processesOwnedBy(ownerMark(this.hub.config.dataDirectory));
+  }
+
   /** What may not be left once no backup runs. */
   leftovers(): Record<string, unknown> {
     const { runs } = this.hub.hub.context;
-    const hubProcesses = processesOwnedBy(ownerMark(this.hub.config.dataDirectory));
+    const hubProcesses = this.hubProcesses();
     return {
       leases: runs.leases().leased,
       running: runs.running(),

@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { eventually, requires } from '@sendense/runtime/testing';
 import { Constellation, CONSTELLATION_TOOLS, NOTHING_LEFT } from './constellation.js';
@@ -47,12 +50,14 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
   }, 240_000);
 
   it('60 VMs of 2 disks wait in the queue and all complete, and everything returns to the start', async () => {
-    const ids: string[] = [];
+    const names: string[] = [];
     for (let index = 0; index < 60; index++) {
-      const { name } = await all.addVm(
-        { name: `queued-${index}`, disks: [{ sizeBytes: MIB }, { sizeBytes: MIB }] },
-        64 << 10,
-      );
+      const disks = [{ sizeBytes: MIB }, { sizeBytes: MIB }];
+      names.push((await all.addVm({ name: `queued-${index}`, disks }, 64 << 10)).name);
+    }
+    const before = memoryMib(all);
+    const ids: string[] = [];
+    for (const name of names) {
       const { status, body } = await all.start(name);
       expect(status).toBe(202);
       ids.push(String(body['backup_id']));
@@ -64,5 +69,27 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
     });
     expect(all.hub.hub.context.runs.leases()).toMatchObject({ free: 101, taken: [] });
     expect(all.hub.hub.context.runs.queue()).toEqual([]);
+    // Hub and node keep what they know of 60 backups; one backup's buffers alone would be more.
+    await eventually('the memory is back', () => {
+      const after = memoryMib(all);
+      expect(after.heap - before.heap).toBeLessThan(20);
+      expect(after.workers - before.workers).toBeLessThan(40);
+      return true;
+    });
   }, 400_000);
 });
+
+/** What hub, node and lab hold in this process when garbage is collected, and what the tunnel workers have resident. */
+function memoryMib(all: Constellation): { heap: number; workers: number } {
+  collectGarbage();
+  const { heapUsed, external } = process.memoryUsage();
+  const resident = all
+    .hubProcesses()
+    .map(({ pid }) => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0));
+  return { heap: (heapUsed + external) / MIB, workers: resident.reduce((sum, kib) => sum + kib, 0) / 1024 };
+}
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}

@@ -13,24 +13,26 @@ export interface Destination {
 export class Coverage {
   readonly #scattered: Extent[] = [];
   #to = 0;
+  #bytes = 0;
 
   constructor(readonly length: number) {}
 
   add(at: number, length: number): void {
+    this.#bytes += length;
     if (at === this.#to) this.#to += length;
     else this.#scattered.push({ offset: at, length });
   }
 
   /** How many bytes have come, counting those twice that came twice. */
   get bytes(): number {
-    return this.#to + totalLength(this.#scattered);
+    return this.#bytes;
   }
 
   /** Whether every byte has come, and none twice. */
   isComplete(): boolean {
-    if (this.#scattered.length === 0) return this.#to === this.length;
-    const parts = [...this.#scattered, { offset: 0, length: this.#to }];
-    return totalLength(parts) === this.length && totalLength(mergeExtents(parts)) === this.length;
+    if (this.#bytes !== this.length) return false;
+    if (this.#scattered.length === 0) return true;
+    return totalLength(mergeExtents([...this.#scattered, { offset: 0, length: this.#to }])) === this.length;
   }
 }
 
@@ -48,7 +50,10 @@ export class WholeBuffer implements Destination {
   }
 }
 
-/** Slices of {@link TRANSFER_BYTES}, the last may be shorter: each has memory of its own, from when its first byte comes. */
+/**
+ * Slices of {@link TRANSFER_BYTES}, the last may be shorter: each has memory of its own, from when its first byte comes. What
+ * has come of a slice when the read fails is garbage.
+ */
 export class Slices implements Destination {
   readonly #coming = new Map<number, { readonly memory: Buffer; readonly coverage: Coverage }>();
   readonly #handedOver = new Set<number>();

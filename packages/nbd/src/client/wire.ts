@@ -58,9 +58,9 @@ export class Wire {
     return wire;
   }
 
-  /** How much has arrived. */
+  /** Grows with every sign of life: with what has arrived, and while what was sent still waits for its line. */
   get heardBytes(): number {
-    return this.#heardBytes;
+    return this.#heardBytes + (this.#stream ? carriedBytes(this.#stream) : 0);
   }
 
   /** From now on the bytes go there. */
@@ -181,6 +181,19 @@ export class Wire {
       this.destroy(error as Error);
     }
   }
+}
+
+/**
+ * A stream that shares its line with others: on a slow one, what is written waits for minutes behind theirs, and nobody can
+ * answer before it has arrived.
+ */
+export interface SharesLine {
+  /** Grows as long as something of this stream waits, and the line carries something, no matter of whom. */
+  readonly carriedBytes: number;
+}
+
+function carriedBytes(stream: Duplex | (Duplex & SharesLine)): number {
+  return 'carriedBytes' in stream ? stream.carriedBytes : 0;
 }
 
 /** A unix address has 108 bytes for its path, the NUL at its end included (unix(7)). */

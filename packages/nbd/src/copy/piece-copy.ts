@@ -114,6 +114,11 @@ export class PieceCopy {
         );
       }
     }
-    this.#writes.push(Promise.all(writes).then(() => giveBackMemory(data)));
+    this.#writes.push(...writes);
+    // Not after a failure: parts may still be on their way.
+    void Promise.all(writes).then(
+      () => giveBackMemory(data),
+      () => undefined,
+    );
   }
 }

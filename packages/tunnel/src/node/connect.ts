@@ -4,7 +4,7 @@ import { keyFingerprint } from '../keys.js';
 import { ALGORITHMS } from '../ssh/algorithms.js';
 import { Carrier } from '../ssh/carrier.js';
 import { Client, type SshClient } from '../ssh/library.js';
-import { useLargePackets } from '../ssh/large-packets.js';
+import { takeLargePackets, useLargePackets } from '../ssh/large-packets.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { HubAddress } from './hub-address.js';
 import type { TunnelTiming } from './timing.js';
@@ -74,6 +74,7 @@ export async function connectToHub(options: ConnectOptions): Promise<HubConnecti
     if (outcome !== 'ready') throw outcome ?? ended(hub);
     connected = true;
     useLargePackets(ssh, tcp);
+    takeLargePackets(ssh);
   } finally {
     clearTimeout(late);
     signal?.removeEventListener('abort', abort);

@@ -15,6 +15,7 @@ const NOTHING = Buffer.alloc(0);
  */
 export class PortStream extends Duplex implements TakesMemory {
   readonly takesMemory = true;
+  #carriedBytes = 0;
 
   constructor(
     private readonly channel: Channel,
@@ -32,6 +33,16 @@ export class PortStream extends Duplex implements TakesMemory {
     channel.on('close', () => this.#channelClosed());
     channel.on('error', (error: Error) => this.destroy(error));
     void lost.then((error) => this.destroy(error));
+  }
+
+  /**
+   * Grows as long as something waits here for the lane, and the lane carries something: whoever watches over silence need not
+   * hold it against the other end. What waits for the channel's window waits for the other end.
+   */
+  get carriedBytes(): number {
+    const { window } = this.channel.outgoing as { readonly window: number };
+    if (this.writableLength > 0 && window > 0) this.#carriedBytes = this.carrier.tcp.bytesWritten;
+    return this.#carriedBytes;
   }
 
   override _read(): void {

@@ -7,8 +7,8 @@ const BACKLOG_BYTES = 1 << 20;
 const FLUSH_BYTES = 512 << 10;
 
 /**
- * Writes of one turn of the event loop leave in one writev(2): a channel's data arrives as packets of 32 KiB, and a
- * system call for each would cost more than its encryption.
+ * Writes of one turn of the event loop leave in one writev(2): a channel's data may arrive as packets of 32 KiB, and
+ * a system call for each would cost more than its encryption.
  */
 export class TurnWriter {
   #corked = false;

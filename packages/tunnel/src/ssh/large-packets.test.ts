@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { giveBackMemory } from '@sendense/runtime';
-import { copiesPackets, LARGE_PACKET_BYTES, placeOfNextRead } from './large-packets.js';
+import { copiesPackets, LARGE_PACKET_BYTES, placeOfNextRead, takeLargePackets } from './large-packets.js';
 import { ciphers, type SshConnection } from './library.js';
 
 interface Cipher {
@@ -14,7 +14,7 @@ interface Decipher {
 }
 
 /** Both ends of one direction of a connection. */
-function pair(onPayload: (payload: Buffer) => unknown) {
+function pair(onPayload: (payload: Buffer) => unknown, isKnown = true) {
   const info = ciphers.CIPHER_INFO['aes128-gcm@openssh.com'];
   const key = Buffer.alloc(info?.keyLen ?? 0, 1);
   const iv = Buffer.alloc(info?.ivLen ?? 0, 2);
@@ -25,6 +25,10 @@ function pair(onPayload: (payload: Buffer) => unknown) {
     outbound: { ...outbound, onWrite: (data: Buffer) => sent.push(data) },
   }) as Cipher;
   const decipher = ciphers.createDecipher({ inbound }) as Decipher;
+  if (isKnown)
+    takeLargePackets({
+      _protocol: { _decipher: decipher, _onPayload: onPayload },
+    } as unknown as SshConnection);
   return {
     decipher,
     send: (payload: Buffer): void => {
@@ -147,6 +151,15 @@ describe('large packets', () => {
       head.writeUInt32BE(length);
       expect(() => decipher.decrypt(head, 0, 4)).toThrow(/Bad packet length/);
     }
+  });
+
+  it('are refused from a stranger', () => {
+    const { decipher, send, wire } = pair(() => undefined, false);
+    send(content(30_000));
+    decipher.decrypt(wire(), 0, wire().length);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(64 << 10);
+    expect(() => decipher.decrypt(length, 0, 4)).toThrow('Bad packet length');
   });
 
   it('are refused when a bit of them was changed', () => {

@@ -19,6 +19,8 @@ const TAG_BYTES = 16;
 const DATA_HEAD_BYTES = 9;
 /** The longest packet: room for every message head of ssh2's. */
 const MAX_LENGTH = LARGE_PACKET_BYTES + 64;
+/** Of a peer that may still be a stranger: what ssh2 takes, and RFC 4253, section 6.1, asks for. */
+const STRANGERS_MAX_LENGTH = 35_000;
 /** What ssh2 offers for every channel. */
 const SSH2_PACKET_BYTES = 32 << 10;
 
@@ -35,6 +37,8 @@ interface GcmDecipher {
 interface Protocol {
   /** None before the first keys are there. */
   readonly _decipher: GcmDecipher | undefined;
+  /** What every decipher of the connection is made with. */
+  readonly _onPayload: GcmDecipher['_onPayload'];
   channelOpenConfirm(remote: number, local: number, window: number, maxPacket: number): void;
 }
 
@@ -42,7 +46,7 @@ const fillRandom = pooledRandomFill(randomFillSync);
 const available = patchCiphers();
 
 /**
- * Has ssh2 send and take packets of up to 256 KiB with AES-GCM (as it is, it refuses more than 35000 bytes), in memory that
+ * Has ssh2 send and take packets of up to 2 MiB with AES-GCM (as it is, it refuses more than 35000 bytes), in memory that
  * is used again. All connections of a process share the prototypes, so they are changed before there is a connection.
  *
  * @returns false where ssh2's native add-on was not built: then everything stays as it is, and slower
@@ -64,8 +68,8 @@ function patchCiphers(): boolean {
 }
 
 /**
- * Lets the peer of a connection send packets of 256 KiB on the channels that it opens (ssh2 offers 32 KiB), and uses the
- * memory of what was sent again. What a packet costs beside its bytes is an eighth then. Whoever reads the channels may
+ * Lets the peer of a connection send packets of 2 MiB on the channels that it opens (ssh2 offers 32 KiB), and uses the
+ * memory of what was sent again. What a packet costs beside its bytes is a sixtieth then. Whoever reads the channels may
  * hand chunks back with `giveBackMemory`.
  */
 export function useLargePackets(ssh: SshClient | SshConnection, tcp: Socket): void {
@@ -78,6 +82,16 @@ export function useLargePackets(ssh: SshClient | SshConnection, tcp: Socket): vo
     const large = maxPacket === SSH2_PACKET_BYTES && copiesPackets(ssh);
     confirm(remote, local, window, large ? LARGE_PACKET_BYTES : maxPacket);
   };
+}
+
+/** The connections whose peer has proven who it is. */
+const acquainted = new WeakSet<GcmDecipher['_onPayload']>();
+
+/** Takes large packets on a connection from now on: not before its peer has proven who it is, because each takes up memory. */
+export function takeLargePackets(ssh: SshClient | SshConnection): void {
+  const { _protocol: protocol } = ssh as unknown as { readonly _protocol: Protocol };
+  acquainted.add(protocol._onPayload);
+  if (protocol._decipher) inboundOf(protocol._decipher).maxLength = MAX_LENGTH;
 }
 
 /** Whether a connection keeps nothing of the chunks that it is fed: it copies what it decrypts. */
@@ -107,14 +121,18 @@ let offered: Buffer | undefined;
 export function writeOwned(channel: Channel, data: Buffer, done: () => void): void {
   const { packetSize, window } = channel.outgoing as { readonly packetSize: number; readonly window: number };
   const fits = data.length <= packetSize && data.length <= window;
+  let isCopied = !fits;
   offered = fits ? data : undefined;
-  // Never called before `write` has returned.
-  channel.write(data, () => {
-    if (isCopied) giveBackMemory(data);
-    done();
-  });
-  const isCopied = !fits || offered !== undefined;
-  offered = undefined;
+  try {
+    // It never calls back before it has returned.
+    channel.write(data, () => {
+      if (isCopied) giveBackMemory(data);
+      done();
+    });
+  } finally {
+    isCopied ||= offered !== undefined;
+    offered = undefined;
+  }
 }
 
 /** RFC 4253, section 6; with AES-GCM the length is not part of what is padded (RFC 5647, section 7.2). */
@@ -152,6 +170,7 @@ function giveBackWhatIsSent(tcp: Socket): void {
 
 /** What has come of the next packet. */
 interface Inbound {
+  maxLength: number;
   length: number;
   lengthBytes: number;
   /** Everything behind the length, the tag included; undefined while the length is not known. */
@@ -160,10 +179,19 @@ interface Inbound {
 
 const inbound = new WeakMap<GcmDecipher, Inbound>();
 
-/** What `AESGCMDecipherBinding.decrypt` does, for packets of up to 256 KiB. @throws for a peer that breaks the protocol */
+/** With new keys, later on, a connection has another decipher, which begins with the same `_onPayload`. */
+function inboundOf(decipher: GcmDecipher): Inbound {
+  let state = inbound.get(decipher);
+  if (!state) {
+    const maxLength = acquainted.has(decipher._onPayload) ? MAX_LENGTH : STRANGERS_MAX_LENGTH;
+    inbound.set(decipher, (state = { maxLength, length: 0, lengthBytes: 0, packet: undefined }));
+  }
+  return state;
+}
+
+/** What `AESGCMDecipherBinding.decrypt` does, for packets of up to 2 MiB. @throws for a peer that breaks the protocol */
 function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number): number | undefined {
-  let state = inbound.get(this);
-  if (!state) inbound.set(this, (state = { length: 0, lengthBytes: 0, packet: undefined }));
+  const state = inboundOf(this);
   let at = from;
   while (at < end) {
     while (state.lengthBytes < LENGTH_BYTES && at < end) {
@@ -171,7 +199,7 @@ function takePackets(this: GcmDecipher, data: Buffer, from: number, end: number)
       state.lengthBytes++;
     }
     if (state.lengthBytes < LENGTH_BYTES) return undefined;
-    const packet = (state.packet ??= packetOf(checkedLength(state.length)));
+    const packet = (state.packet ??= packetOf(checkedLength(state)));
     const { bytes } = packet;
     const count = Math.min(bytes.length - packet.filled, end - at);
     const isThere = data.buffer === bytes.buffer && data.byteOffset + at === bytes.byteOffset + packet.filled;
@@ -194,8 +222,8 @@ function packetOf(length: number): NonNullable<Inbound['packet']> {
   return { bytes, memory: memoryOf(bytes), filled: 0 };
 }
 
-function checkedLength(length: number): number {
-  if (length >= BLOCK_BYTES && length <= MAX_LENGTH && length % BLOCK_BYTES === 0) return length;
+function checkedLength({ length, maxLength }: Inbound): number {
+  if (length >= BLOCK_BYTES && length <= maxLength && length % BLOCK_BYTES === 0) return length;
   throw new Error(`Bad packet length: ${length}`);
 }
 

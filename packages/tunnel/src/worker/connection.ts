@@ -3,7 +3,7 @@ import { NODE_API_NAME } from '../names.js';
 import { ALGORITHMS } from '../ssh/algorithms.js';
 import { Carrier } from '../ssh/carrier.js';
 import { Server, type SshConnection } from '../ssh/library.js';
-import { copiesPackets, placeOfNextRead, useLargePackets } from '../ssh/large-packets.js';
+import { copiesPackets, placeOfNextRead, takeLargePackets, useLargePackets } from '../ssh/large-packets.js';
 import { watchLiveness } from '../ssh/liveness.js';
 import type { RelayCounters } from '../ssh/relay.js';
 import { WINDOW_BYTES } from '../ssh/window.js';
@@ -217,6 +217,7 @@ export class PeerConnection implements Peer {
       socket.once('close', () => clearTimeout(stay));
       return;
     }
+    if (this.#ssh) takeLargePackets(this.#ssh);
     // A lane serves its job's ports and nothing else.
     if (identity.jobId === undefined && this.#ssh) this.#api = new NodeApi(this, this.#ssh);
     const { keepAliveIntervalMs: intervalMs, keepAliveTries: tries } = this.limits;
