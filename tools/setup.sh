@@ -20,7 +20,7 @@ SYSTEM_PACKAGES=(
   ca-certificates gcc g++ make python3 python3-venv xz-utils util-linux procps iproute2
   qemu-utils nbdkit libnbd-bin openssh-client openssl e2fsprogs fdisk
 )
-TEST_PACKAGES=(openssh-server python3-pyvmomi curl mariadb-server-core systemd)
+TEST_PACKAGES=(openssh-server python3-pyvmomi curl mariadb-server-core mariadb-client-core systemd)
 
 say() { printf '\033[2m·\033[0m %s\n' "$*" >&2; }
 fail() {
