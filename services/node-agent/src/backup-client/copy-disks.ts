@@ -28,7 +28,7 @@ import { openTargets, requireSize } from './targets.js';
 /**
  * What bounds the memory of a job, whatever its disks: 64 MiB in flight between reading and the hub's answer. Without latency
  * 12 do as well; at 50 ms of round trip 64 are needed to keep nine tenths of the speed. They take up memory only between
- * arriving and leaving: a backup client peaks at 155 MiB.
+ * arriving and leaving: a backup client peaks at 160 MiB.
  */
 const BUFFERS = { bufferBytes: MAX_PIECE_BYTES, count: 32 };
 
