@@ -1,4 +1,5 @@
-import type { Backup } from './api-types.js';
+import { printable } from '@sendense/core';
+import type { Backup, Progress } from './api-types.js';
 import { facts, formatBytes, formatDuration, progressBar, table } from './output.js';
 
 /** A backup with its disks, warnings and error. */
@@ -36,8 +37,8 @@ export function showBackup(backup: Backup, tty: boolean): string {
 /** Skipped disks and warnings, a line each. */
 export function notes(backup: Backup): string {
   return [
-    ...(backup.skipped_disks ?? []).map((disk) => `skipped disk ${disk.disk_key}: ${disk.reason}`),
-    ...(backup.warnings ?? []).map((warning) => `warning: ${warning.message} [${warning.code}]`),
+    ...(backup.skipped_disks ?? []).map((disk) => `skipped disk ${disk.disk_key}: ${printable(disk.reason)}`),
+    ...(backup.warnings ?? []).map((warning) => `warning: ${printable(warning.message)} [${warning.code}]`),
   ].join('\n');
 }
 
@@ -47,26 +48,26 @@ export function progressLine(backup: Backup): string {
   if (!progress) return backup.state;
   if (backup.state === 'completed' && progress.bytes_total === 0)
     return 'nothing to copy: the disks are empty';
-  return amount(progress.bytes_done, progress.bytes_total, progress.bytes_per_second, progress.seconds_left);
+  return amountOf(progress);
+}
+
+/** Piped: a line for each disk and one for the whole. */
+export function progressLines(backup: Backup): string[] {
+  if (!backup.progress) return [backup.state];
+  const disks = (backup.progress.disks ?? []).map((disk) => `disk ${disk.disk_key}\t${amountOf(disk)}`);
+  return [...disks, `total\t${progressLine(backup)}`];
 }
 
 /** The lines of a live view: one for each disk and one for the whole. */
 export function liveView(backup: Backup): string {
-  const disks = (backup.progress?.disks ?? []).map(
-    (disk) =>
-      `  disk ${disk.disk_key}  ${amount(disk.bytes_done, disk.bytes_total, disk.bytes_per_second, disk.seconds_left)}`,
-  );
+  const disks = (backup.progress?.disks ?? []).map((disk) => `  disk ${disk.disk_key}  ${amountOf(disk)}`);
   return [`${backup.backup_id}  ${backup.state}`, ...disks, `  total      ${progressLine(backup)}`].join(
     '\n',
   );
 }
 
-function amount(
-  done: number,
-  total: number,
-  rate: number | null | undefined,
-  left: number | null | undefined,
-): string {
+function amountOf(progress: Progress): string {
+  const { bytes_done: done, bytes_total: total, bytes_per_second: rate, seconds_left: left } = progress;
   const parts = [progressBar(done, total), `${formatBytes(done)} of ${formatBytes(total)}`];
   if (rate) parts.push(`${formatBytes(rate)}/s`);
   if (left !== undefined && left !== null && done < total) parts.push(`${formatDuration(left)} left`);

@@ -10,6 +10,16 @@ export interface CliConfig {
   readonly token?: string;
 }
 
+/** Where a setting comes from. */
+export type Source = 'environment' | 'login' | 'default';
+
+/** What the CLI works with, and where each part comes from. */
+export interface ConfigInForce extends CliConfig {
+  readonly urlFrom: Source;
+  /** Undefined when there is no token. */
+  readonly tokenFrom?: Source;
+}
+
 export const DEFAULT_URL = 'http://127.0.0.1:8082';
 
 export function configPath(env: NodeJS.ProcessEnv): string {
@@ -17,14 +27,16 @@ export function configPath(env: NodeJS.ProcessEnv): string {
 }
 
 /** What `sendense login` stored, overridden by SENDENSE_URL and SENDENSE_TOKEN. @throws `invalid_config` */
-export function readConfig(env: NodeJS.ProcessEnv): CliConfig {
+export function readConfig(env: NodeJS.ProcessEnv): ConfigInForce {
   const stored = readStored(configPath(env));
   const url = env['SENDENSE_URL'] || stored.url || DEFAULT_URL;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw new SendenseError('invalid_config', `the hub's address must be an http or https URL, got '${url}'`);
   }
+  const urlFrom = env['SENDENSE_URL'] ? 'environment' : stored.url ? 'login' : 'default';
   const token = env['SENDENSE_TOKEN'] || stored.token;
-  return token === undefined ? { url } : { url, token };
+  if (!token) return { url, urlFrom };
+  return { url, urlFrom, token, tokenFrom: env['SENDENSE_TOKEN'] ? 'environment' : 'login' };
 }
 
 export async function storeConfig(env: NodeJS.ProcessEnv, config: CliConfig): Promise<string> {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { FINAL_STATES, type Backup, type Task } from './api-types.js';
-import { liveView, notes, progressLine, showBackup } from './backup-view.js';
+import { liveView, notes, progressLines, showBackup } from './backup-view.js';
 import { ApiError } from './client.js';
 import { EXIT, type CommandContext } from './command-context.js';
 import { taskExitCode, taskLiveView, taskOutcome, taskProgress } from './task-view.js';
@@ -16,8 +16,8 @@ interface Followed<T> {
   readonly id: string;
   /** On a terminal: lines that replace each other. */
   readonly live: (now: T) => string;
-  /** Piped: the end of a line. */
-  readonly progress: (now: T) => string;
+  /** Piped: the ends of the lines. */
+  readonly progress: (now: T) => readonly string[];
 }
 
 /** Shows a backup until it ends; the exit code is its outcome. */
@@ -28,7 +28,7 @@ export async function followBackup(
 ): Promise<void> {
   const path = `/api/v1/backups/${encodeURIComponent(backupId)}`;
   const backup = await follow<Backup>(context, command, {
-    ...{ path, id: backupId, live: liveView, progress: progressLine },
+    ...{ path, id: backupId, live: liveView, progress: progressLines },
   });
   context.exitCode =
     backup.state === 'completed' ? EXIT.done : backup.state === 'cancelled' ? EXIT.cancelled : EXIT.failed;
@@ -46,7 +46,7 @@ export async function followBackup(
 export async function followTask(context: CommandContext, command: Command, taskId: string): Promise<void> {
   const path = `/api/v1/tasks/${encodeURIComponent(taskId)}`;
   const task = await follow<Task>(context, command, {
-    ...{ path, id: taskId, live: taskLiveView, progress: taskProgress },
+    ...{ path, id: taskId, live: taskLiveView, progress: (now) => [taskProgress(now)] },
   });
   context.exitCode = taskExitCode(task);
   if (context.tty && !inJson(command)) context.draw(taskLiveView(task));
@@ -62,18 +62,21 @@ async function follow<T extends { readonly state: string }>(
   command: Command,
   followed: Followed<T>,
 ): Promise<T> {
-  let last = { state: '', line: '', at: 0 };
+  let last = { state: '', lines: '', at: 0 };
   for (;;) {
     const now = await getPatiently<T>(context, followed.path);
     if (FINAL_STATES.has(now.state)) return now;
     if (context.tty && !inJson(command)) {
       context.draw(followed.live(now));
     } else {
-      const line = `${followed.id}\t${now.state}\t${followed.progress(now)}`;
-      const due = line !== last.line && Date.now() - last.at >= LINE_EVERY_MS;
+      const lines = followed
+        .progress(now)
+        .map((end) => `${followed.id}\t${now.state}\t${end}`)
+        .join('\n');
+      const due = lines !== last.lines && Date.now() - last.at >= LINE_EVERY_MS;
       if (now.state !== last.state || due) {
-        context.note(line);
-        last = { state: now.state, line, at: Date.now() };
+        context.note(lines);
+        last = { state: now.state, lines, at: Date.now() };
       }
     }
     await context.pause(POLL_MS);

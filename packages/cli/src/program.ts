@@ -5,6 +5,7 @@ import { ApiError } from './client.js';
 import { EXIT, type CommandContext } from './command-context.js';
 import { addAuditCommands } from './commands/audit.js';
 import { addBackupCommands } from './commands/backup.js';
+import { addConfigCommands } from './commands/config.js';
 import { addLoginCommands } from './commands/login.js';
 import { addNodeCommands } from './commands/node.js';
 import { addRepositoryCommands } from './commands/repository.js';
@@ -38,6 +39,7 @@ export function makeProgram(context: CommandContext): Command {
       writeErr: (text) => context.note(text.trimEnd()),
     });
   addLoginCommands(program, context);
+  addConfigCommands(program, context);
   addRepositoryCommands(program, context);
   addNodeCommands(program, context);
   addVCenterCommands(program, context);

@@ -9,6 +9,7 @@ export interface Asked {
   /** `GET /api/v1/tasks?limit=50` */
   readonly what: string;
   readonly body: unknown;
+  readonly authorization?: string | undefined;
 }
 
 export interface Answer {
@@ -30,7 +31,7 @@ export class FakeHub implements AsyncDisposable {
 
   private constructor(
     private readonly server: Server,
-    private readonly url: string,
+    readonly url: string,
   ) {}
 
   static async start(): Promise<FakeHub> {
@@ -44,7 +45,8 @@ export class FakeHub implements AsyncDisposable {
       request.on('end', () => {
         const text = Buffer.concat(chunks).toString();
         const what = `${request.method ?? ''} ${request.url ?? ''}`;
-        hub.asked.push({ what, body: text === '' ? undefined : JSON.parse(text) });
+        const { authorization } = request.headers;
+        hub.asked.push({ what, body: text === '' ? undefined : JSON.parse(text), authorization });
         const { status = 200, body } = hub.#next(what);
         response.writeHead(status, { 'content-type': 'application/json' });
         response.end(body === undefined ? undefined : JSON.stringify(body));
@@ -58,13 +60,13 @@ export class FakeHub implements AsyncDisposable {
     this.#answers.set(what, answers);
   }
 
-  async run(args: readonly string[], o: { tty?: boolean } = {}): Promise<Ran> {
+  async run(args: readonly string[], o: { tty?: boolean; env?: NodeJS.ProcessEnv } = {}): Promise<Ran> {
     const api = new ApiClient(this.url, undefined);
     const out: string[] = [];
     const err: string[] = [];
     const drawn: string[] = [];
     const context: CommandContext = {
-      env: {},
+      env: o.env ?? {},
       tty: o.tty ?? false,
       api: () => api,
       print: (text) => out.push(text),

@@ -44,11 +44,15 @@ export async function untilReady<T>(
   });
 }
 
+const ADVICE = "the system's log (journalctl) tells who killed it or why it crashed; then try again";
+
 /** Resolves with an error when the process ends although nobody here asked it to; never otherwise. */
 export function diedUnasked(child: ChildProcess, code: ErrorCode, what: string): Promise<SendenseError> {
   return new Promise((resolve) => {
     void child.exited.then(() => {
-      if (!child.terminating) resolve(child.failure(code, `${what} ended unasked`));
+      if (child.terminating) return;
+      const { message, context } = child.failure(code, `${what} ended unasked`);
+      resolve(new SendenseError(code, `${message}; ${ADVICE}`, { context }));
     });
   });
 }

@@ -124,7 +124,9 @@ export async function takeSnapshot(
     if (fault.context['object'] === vmMoref && isFault(error, 'ManagedObjectNotFound')) {
       throw vmNotFound(client, vmMoref, error);
     }
-    throw faultAs('snapshot_create_failed', `${what} could not be created`, fault);
+    const advice =
+      "vCenter's tasks of the VM say more; usual are too many snapshots (consolidate or remove old ones) and a full datastore";
+    throw faultAs('snapshot_create_failed', `${what} could not be created (${advice})`, fault);
   }
 }
 

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   startLab,
@@ -116,13 +117,13 @@ export class Constellation implements AsyncDisposable {
 
   async startNode(): Promise<void> {
     this.#node = await createNode(this.nodeConfig, this.log);
-    await eventually('the node is online', async () => (await this.#nodeState()) === 'online');
+    await eventually('the node is online', async () => (await this.nodeState()) === 'online');
   }
 
   async stopNode(): Promise<void> {
     await this.#node?.[Symbol.asyncDispose]();
     this.#node = undefined;
-    await eventually('the node is offline', async () => (await this.#nodeState()) === 'offline');
+    await eventually('the node is offline', async () => (await this.nodeState()) === 'offline');
   }
 
   /**
@@ -212,6 +213,9 @@ export class Constellation implements AsyncDisposable {
       running: runs.running(),
       // The tunnel's workers are no leftover.
       qemuNbd: hubProcesses.filter(({ command }) => command === 'qemu-nbd'),
+      halfWritten: readdirSync(this.repository.path, { recursive: true, encoding: 'utf8' }).filter((file) =>
+        file.endsWith('.partial'),
+      ),
       nodeProcesses: processesOwnedBy(`node:${this.nodeConfig.dataDirectory}`),
       snapshots: this.lab
         .vms()
@@ -224,7 +228,7 @@ export class Constellation implements AsyncDisposable {
     await this.owned[Symbol.asyncDispose]();
   }
 
-  async #nodeState(): Promise<unknown> {
+  async nodeState(): Promise<unknown> {
     return (await this.hub.get(`/api/v1/nodes/${Constellation.nodeName}`)).body['state'];
   }
 
@@ -238,7 +242,10 @@ export class Constellation implements AsyncDisposable {
   }
 }
 
-export const NOTHING_LEFT = { leases: [], running: [], qemuNbd: [], nodeProcesses: [], snapshots: [] };
+export const NOTHING_LEFT = {
+  ...{ leases: [], running: [], qemuNbd: [], nodeProcesses: [], snapshots: [] },
+  halfWritten: [],
+};
 
 /** A node in this folder that reads the lab's disks. */
 export function labNodeConfig(folder: string, { vddkLibdir, vddkEnvironment }: Lab): NodeConfig {

@@ -69,7 +69,10 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
   it('fails when the node is stopped in the middle, and the node removes its snapshot', async () => {
     const { backup_id: id } = await flowing();
     await all.stopNode();
-    expect(await all.end(id)).toMatchObject({ state: 'failed' });
+    expect(await all.end(id)).toMatchObject({
+      state: 'failed',
+      error: { code: expect.stringMatching(/^(node_lost|shutting_down|tunnel_lost)$/) },
+    });
     await all.startNode();
   });
 
@@ -78,6 +81,10 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
     await all.hub.hub.context.tunnel.disconnectNode(Constellation.nodeName, 'cut by the test');
     const ended = await all.end(id);
     expect(ended).toMatchObject({ state: 'failed', error: { code: 'tunnel_lost' } });
+    await eventually('the node is back', async () => (await all.nodeState()) === 'online');
+    const { backup_id: again } = await flowing();
+    await all.hub.post(`/api/v1/backups/${again}/cancel`, {});
+    expect(await all.end(again)).toMatchObject({ state: 'cancelled' });
   });
 
   it('fails with what vCenter said when the snapshot cannot be taken', async () => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { enrolNode } from '@sendense/node-agent';
@@ -119,6 +120,21 @@ requires(
   it('is refused the same port after the job’s end', async () => {
     all.lab.clearFaults();
     expect(await all.end(backupId)).toMatchObject({ state: 'completed' });
-    expect((await ssh(forward(`127.0.0.1:${port}`))).stdout).toBe('');
+    // Whoever listens there then would be reached if the port were still open.
+    const stranger = createServer((socket) => socket.end(NBD_GREETING));
+    await new Promise<void>((listening) => stranger.listen(port, '127.0.0.1', listening));
+    try {
+      const before = await refusals();
+      const { stdout, code } = await ssh(forward(`127.0.0.1:${port}`));
+      expect(stdout).toBe('');
+      expect(code).not.toBe(0);
+      const after = await eventually('the refusal is in the audit log', async () => {
+        const now = await refusals();
+        return now === before ? undefined : now;
+      });
+      expect(after).toContain(String(port));
+    } finally {
+      stranger.close();
+    }
   });
 });

@@ -10,7 +10,7 @@ export function addLoginCommands(program: Command, context: CommandContext): voi
   program
     .command('login')
     .description('store the hub address and a token for this user')
-    .option('--url <url>', 'address of the hub', DEFAULT_URL)
+    .option('--url <url>', `address of the hub (default: SENDENSE_URL, or ${DEFAULT_URL})`)
     .option('--token-file <path>', "file that holds the token; '-' reads standard input (default: asked for)")
     .addHelpText(
       'after',
@@ -18,18 +18,14 @@ export function addLoginCommands(program: Command, context: CommandContext): voi
 The first token is made on the hub itself:
   sendense-hub token create --name admin --role admin | sendense login --token-file -`,
     )
-    .action(async (options: { url: string; tokenFile?: string }, command: Command) => {
+    .action(async (options: { url?: string; tokenFile?: string }, command: Command) => {
+      const url = requireUrl(options.url ?? context.env['SENDENSE_URL'] ?? DEFAULT_URL);
       const token = await readSecret(context, options.tokenFile, 'Token: ');
       if (!token)
         throw new SendenseError('invalid_argument', 'no token: give --token-file, or run this on a terminal');
-      await new ApiClient(options.url, token).get('/api/v1/repositories');
-      const path = await storeConfig(context.env, { url: options.url, token });
-      answer(
-        context,
-        command,
-        { url: options.url, config: path },
-        `Logged in to ${options.url}; stored in ${path}.`,
-      );
+      await new ApiClient(url, token).get('/api/v1/repositories');
+      const path = await storeConfig(context.env, { url, token });
+      answer(context, command, { url, config: path }, `Logged in to ${url}; stored in ${path}.`);
     });
 
   program
@@ -55,4 +51,13 @@ The first token is made on the hub itself:
       answer(context, command, health, shown);
       if (health.status !== 'ok') context.exitCode = 1;
     });
+}
+
+/** @throws `invalid_argument` for what is no address of a web server */
+function requireUrl(text: string): string {
+  if (/^https?:\/\/[^/]/.test(text) && URL.canParse(text)) return text;
+  throw new SendenseError(
+    'invalid_argument',
+    `'${text}' is not the address of a hub: give one such as ${DEFAULT_URL}`,
+  );
 }

@@ -64,8 +64,20 @@ function firstLost(lanes: readonly Lane[]): Promise<SendenseError> {
   return new Promise((resolve) => {
     for (const { lost } of lanes) {
       void lost.then((error) => {
-        if (error) resolve(error);
+        if (error) resolve(withAdvice(error));
       });
     }
   });
+}
+
+/** For whoever reads why a backup failed. */
+function withAdvice({ code, message, context, retryable }: SendenseError): SendenseError {
+  return new SendenseError(
+    code,
+    `${message}; the node connects again by itself: start the backup again when it is online`,
+    {
+      context,
+      retryable,
+    },
+  );
 }
