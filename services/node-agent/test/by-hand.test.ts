@@ -261,7 +261,7 @@ requires(describe, ...LAB_TOOLS)('a backup by hand', () => {
     ]);
   });
 
-  it('needs no more memory for a larger disk', async () => {
+  it('reads and stores of a huge disk what is in use, and no more', async () => {
     const vm = await stage.lab.createVm({
       name: 'large',
       disks: [{ sizeBytes: 2 ** 40 }],
