@@ -19,7 +19,7 @@ The first token is made on the hub itself:
   sendense-hub token create --name admin --role admin | sendense login --token-file -`,
     )
     .action(async (options: { url?: string; tokenFile?: string }, command: Command) => {
-      const url = requireUrl(options.url ?? context.env['SENDENSE_URL'] ?? DEFAULT_URL);
+      const url = requireUrl(options.url ?? (context.env['SENDENSE_URL'] || DEFAULT_URL));
       const token = await readSecret(context, options.tokenFile, 'Token: ');
       if (!token)
         throw new SendenseError('invalid_argument', 'no token: give --token-file, or run this on a terminal');
