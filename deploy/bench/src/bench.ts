@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { backUp } from './full-path.js';
 import { measureCatalogue, type CatalogueResults } from './catalogue/part.js';
 import { spaceForCatalogue } from './catalogue/sizes.js';
+import { measureFailures, type FailureResult } from './failures/part.js';
 import { measureIncrementals, type IncrementalResults } from './incremental/part.js';
 import { sizesFor, spaceForIncrementals } from './incremental/sizes.js';
 import { measure, type How, type Measurement } from './measure.js';
@@ -30,10 +31,13 @@ export interface Results {
   readonly lines: readonly LineResults[];
   readonly incremental?: IncrementalResults;
   readonly catalogue?: CatalogueResults;
+  readonly failures?: readonly FailureResult[];
 }
 
 /** Of one measurement, on a machine that has other things to do. */
 const MAX_TRIES = 3;
+/** MiB: the disks, and a repository that is a file system of its own. */
+const SPACE_FOR_FAILURES = 400;
 
 /**
  * One run: everything takes turns, so that whatever changes on the machine meanwhile changes it for all of them.
@@ -48,6 +52,7 @@ export async function runBench(options: BenchOptions, say: (text: string) => voi
     ...full,
     ...(options.incremental ? { incremental: await measureIncrementals(options, how, say) } : {}),
     ...(options.catalogue ? { catalogue: await measureCatalogue(options, say) } : {}),
+    ...(options.failures ? { failures: await measureFailures(options, say) } : {}),
   };
 }
 
@@ -62,6 +67,7 @@ function spaceNeeded(options: BenchOptions, { maxTries }: How): number {
     spaceForWorkloads(far ? [...near, far] : near),
     options.incremental ? incrementals : 0,
     options.catalogue ? spaceForCatalogue(options.quick) : 0,
+    options.failures ? SPACE_FOR_FAILURES : 0,
   );
 }
 

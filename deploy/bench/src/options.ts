@@ -17,13 +17,15 @@ of 64 KiB, time and space when nothing changed, finding out about 50 000 changed
 And how fast the hub answers with 10 000 VMs and 1 000 000 restore points in its catalogue (--only catalogue): every list page
 and lookup of the API, on SQLite and, where a MariaDB server is installed, on MariaDB.
 
+And how soon failures are told, and how soon nothing is left of them (--only failures): everything by its default times.
+
 The last line is one line of JSON with every figure.
 
   --size MIB     data of one disk (default 1024)
   --repeat N     how often each is measured (default 3)
   --rtt MS,MS    also back up through a relay that adds these round-trip times, and compare with 0 ms
   --only NAMES   of the parts: full backups of dense, half_zero, sparse, two_disks, huge data, incremental,
-                 and catalogue (default: all)
+                 catalogue and failures (default: all)
   --dir DIR      where to make the directory for disks, images and programs, which is removed afterwards (default:
                  /dev/shm, which is memory, so that no disk is measured)
   --json         print nothing but the line of JSON
@@ -35,6 +37,8 @@ export type WorkloadName = (typeof WORKLOAD_NAMES)[number];
 /** The other parts. */
 const INCREMENTAL = 'incremental';
 const CATALOGUE = 'catalogue';
+const FAILURES = 'failures';
+const OTHERS = [INCREMENTAL, CATALOGUE, FAILURES];
 
 export interface BenchOptions {
   readonly sizeMib: number;
@@ -44,6 +48,7 @@ export interface BenchOptions {
   readonly workloads: readonly WorkloadName[];
   readonly incremental: boolean;
   readonly catalogue: boolean;
+  readonly failures: boolean;
   /** A new one is made in it. */
   readonly directory: string;
   readonly json: boolean;
@@ -55,14 +60,15 @@ export function parseOptions(args: readonly string[]): BenchOptions | undefined 
   const { values } = readArguments(args);
   if (values.help) return undefined;
   const quick = values.quick;
-  const only = values.only === undefined ? [...WORKLOAD_NAMES, INCREMENTAL, CATALOGUE] : list(values.only);
+  const only = values.only === undefined ? [...WORKLOAD_NAMES, ...OTHERS] : list(values.only);
   return {
     sizeMib: count('--size', values.size ?? (quick ? '16' : '1024'), 4, 65_536),
     repeat: count('--repeat', values.repeat ?? (quick ? '1' : '3'), 1, 100),
     roundTripsMs: list(values.rtt).map((text) => count('--rtt', text, 1, 1000)),
-    workloads: only.filter((name) => name !== INCREMENTAL && name !== CATALOGUE).map(workloadName),
+    workloads: only.filter((name) => !OTHERS.includes(name)).map(workloadName),
     incremental: only.includes(INCREMENTAL),
     catalogue: only.includes(CATALOGUE),
+    failures: only.includes(FAILURES),
     directory: resolve(values.dir ?? '/dev/shm'),
     json: values.json,
     quick,
@@ -109,6 +115,6 @@ function workloadName(text: string): WorkloadName {
   if (name) return name;
   throw new SendenseError(
     'invalid_argument',
-    `--only takes ${[...WORKLOAD_NAMES, INCREMENTAL, CATALOGUE].join(', ')}, not '${text}'`,
+    `--only takes ${[...WORKLOAD_NAMES, ...OTHERS].join(', ')}, not '${text}'`,
   );
 }

@@ -17,6 +17,7 @@ export interface Programs {
 export async function startPrograms(
   parent: string,
   say: (text: string) => void,
+  hubSettings: (stage: Stage) => Record<string, string> = () => ({}),
 ): Promise<Programs & AsyncDisposable> {
   await using owned = new OwnedStack(silentLogger);
   const { path: directory } = owned.use('directory', Scratch.make(parent));
@@ -26,7 +27,10 @@ export async function startPrograms(
   owned.defer('programs', async () => void (await Stage.stop(directory)));
   // For the nbdkit of the yardstick, which is started from here.
   Object.assign(process.env, lab.vddkEnvironment);
-  const pair = await startPair(stage, labFacts(lab), { showPreflight: false });
+  const pair = await startPair(stage, labFacts(lab), {
+    showPreflight: false,
+    hubSettings: hubSettings(stage),
+  });
   const repositoryPath = stage.path('repository');
   const { repository_id: repositoryId } = await pair.cli<{ repository_id: string }>(
     ...['repository', 'add', 'bench', '--path', repositoryPath],
@@ -47,21 +51,29 @@ export async function addVcenter({ pair }: Programs, name: string, node: string)
   return added.vcenter_id;
 }
 
+export interface RelayedNode {
+  readonly relay: DelayingRelay;
+  readonly vcenterId: string;
+  /** To start it again. */
+  readonly environment: Record<string, string>;
+}
+
 /** One more node, whose every byte to and from the hub goes through a relay, and the lab's vCenter behind it. */
 export async function startRelayedNode(
   programs: Programs,
   name: string,
-): Promise<{ readonly relay: DelayingRelay; readonly vcenterId: string }> {
+  settings: Record<string, string> = {},
+): Promise<RelayedNode> {
   const { stage, pair } = programs;
   await using owned = new OwnedStack(silentLogger);
   const relay = owned.use('relay', await DelayingRelay.start(pair.tunnelPort));
-  await startNode(stage, {
+  const environment = await startNode(stage, {
     ...{ name, folder: name, hubPort: relay.port, lab: pair.lab, cli: pair.cli },
-    showPreflight: false,
+    ...{ showPreflight: false, settings },
   });
   const vcenterId = await addVcenter(programs, `of-${name}`, name);
   owned.move();
-  return { relay, vcenterId };
+  return { relay, vcenterId, environment };
 }
 
 function labFacts(lab: Lab): Constellation['lab'] {

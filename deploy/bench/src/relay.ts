@@ -9,6 +9,8 @@ export class DelayingRelay implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   /** Of what arrives from now on. */
   roundTripMs = 0;
+  /** It loses everything, as a line that is dead without either end knowing. */
+  silent = false;
   /** What was taken from those who connect, and from the target: TCP payload, all connections since the start. */
   readonly carried = { fromClients: 0, fromTarget: 0 };
 
@@ -36,20 +38,27 @@ export class DelayingRelay implements AsyncDisposable {
       const delayMs = () => relay.roundTripMs / 2;
       near.on('data', ({ length }: Buffer) => (relay.carried.fromClients += length));
       far.on('data', ({ length }: Buffer) => (relay.carried.fromTarget += length));
-      delayed(near, far, delayMs);
-      delayed(far, near, delayMs);
+      const isSilent = () => relay.silent;
+      delayed(near, far, delayMs, isSilent);
+      delayed(far, near, delayMs, isSilent);
     });
     return relay;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Closes every connection that there is. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.silent = false;
+    this.cut();
     await new Promise<unknown>((closed) => this.server.close(closed));
   }
 }
 
 /** Chunks queue with the time at which they are due; one timer at a time, for all that are due then. */
-function delayed(from: Socket, to: Socket, delayMs: () => number): void {
+function delayed(from: Socket, to: Socket, delayMs: () => number, isSilent: () => boolean): void {
   const queue: { due: number; chunk: Buffer | undefined }[] = [];
   let timer: NodeJS.Timeout | undefined;
   const deliver = () => {
@@ -66,6 +75,7 @@ function delayed(from: Socket, to: Socket, delayMs: () => number): void {
     if (next) timer = setTimeout(deliver, Math.max(0, next.due - performance.now()));
   };
   const enqueue = (chunk: Buffer | undefined) => {
+    if (isSilent()) return;
     const wait = delayMs();
     if (wait === 0 && queue.length === 0) {
       // A timer would take a millisecond.
@@ -79,10 +89,10 @@ function delayed(from: Socket, to: Socket, delayMs: () => number): void {
   from.on('data', enqueue);
   from.on('end', () => enqueue(undefined));
   from.on('close', () => {
-    if (!from.readableEnded) to.destroy();
+    if (!from.readableEnded && !isSilent()) to.destroy();
   });
   to.on('close', () => {
     clearTimeout(timer);
-    from.destroy();
+    if (!isSilent()) from.destroy();
   });
 }

@@ -1,5 +1,6 @@
 import { PATHS, type LineResults, type Path, type Results, type WorkloadResults } from './bench.js';
 import { catalogueReport, catalogueTargets, type CatalogueReport } from './catalogue/report.js';
+import { failuresReport, failuresTargets, type FailureReport } from './failures/report.js';
 import { incrementalReport, incrementalTargets, type IncrementalReport } from './incremental/report.js';
 import type { Measurement } from './measure.js';
 import type { ProcessFigures } from './process-figures.js';
@@ -43,10 +44,11 @@ export interface Report {
   readonly backup_client_peak_mib?: number;
   readonly incremental?: IncrementalReport;
   readonly catalogue?: CatalogueReport;
+  readonly failures?: readonly FailureReport[];
   readonly targets: readonly Target[];
 }
 
-export function makeReport({ workloads, lines, incremental, catalogue }: Results): Report {
+export function makeReport({ workloads, lines, incremental, catalogue, failures }: Results): Report {
   const byName = Object.fromEntries(workloads.map((workload) => [workload.name, workloadReport(workload)]));
   const backupClient = [...workloads.flatMap(({ runs }) => runs.full), ...lines.flatMap(({ runs }) => runs)]
     .flatMap(({ processes }) => processes)
@@ -60,6 +62,7 @@ export function makeReport({ workloads, lines, incremental, catalogue }: Results
     ...(backupClient.length > 0 ? { backup_client_peak_mib: peak } : {}),
     ...(incremental ? { incremental: incrementalReport(incremental) } : {}),
     ...(catalogue ? { catalogue: catalogueReport(catalogue) } : {}),
+    ...(failures ? { failures: failuresReport(failures) } : {}),
   };
   return { ...report, targets: targets(report) };
 }
@@ -113,7 +116,7 @@ function processReports(runs: readonly (readonly ProcessFigures[])[]): PathRepor
 
 function targets(report: Omit<Report, 'targets'>): Target[] {
   const { dense, two_disks: two } = report.workloads;
-  const { huge_to_dense: huge, backup_client_peak_mib: peak, incremental, catalogue } = report;
+  const { huge_to_dense: huge, backup_client_peak_mib: peak, incremental, catalogue, failures } = report;
   return [
     ...(dense ? [atLeast('dense: speed to nbdcopy through ssh -L', 1.3, dense.full_to_ssh)] : []),
     ...(dense ? [atLeast('dense: speed to nbdcopy without tunnel', 0.7, dense.full_to_direct)] : []),
@@ -126,5 +129,6 @@ function targets(report: Omit<Report, 'targets'>): Target[] {
     }),
     ...(incremental ? incrementalTargets(incremental) : []),
     ...(catalogue ? catalogueTargets(catalogue) : []),
+    ...(failures ? failuresTargets(failures) : []),
   ];
 }

@@ -1,5 +1,6 @@
 import { PATHS } from './bench.js';
 import { catalogueRows } from './catalogue/report.js';
+import { failuresRows } from './failures/report.js';
 import { incrementalRows } from './incremental/report.js';
 import type { PathReport, Report } from './report.js';
 
@@ -11,12 +12,13 @@ const TITLES = {
 
 /** The report for people: speeds, processes, targets. */
 export function formatReport(report: Report): string {
-  const { workloads, lines, incremental, catalogue } = report;
+  const { workloads, lines, incremental, catalogue, failures } = report;
   const full = Object.keys(workloads).length + lines.length > 0;
   return [
     ...(full ? [speeds(report), processes(report)] : []),
     ...(incremental ? [table(incrementalRows(incremental), 1)] : []),
     ...(catalogue ? [table(catalogueRows(catalogue), 1)] : []),
+    ...(failures ? [table(failuresRows(failures), 3)] : []),
     targets(report),
   ].join('\n\n');
 }

@@ -44,7 +44,15 @@ requires(
 )('./dev bench --quick', () => {
   it('measures every path, ends with one line of JSON, and leaves nothing behind', async () => {
     using directory = temporaryDirectory('bench');
-    const options = ['--quick', '--only', 'dense,huge,incremental', '--rtt', '5', '--dir', directory.path];
+    const options = [
+      '--quick',
+      '--only',
+      'dense,huge,incremental,failures',
+      '--rtt',
+      '5',
+      '--dir',
+      directory.path,
+    ];
     const { stdout } = await run(process.execPath, [MAIN, ...options]);
     const report = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Report & { quick: boolean };
 
@@ -76,7 +84,11 @@ requires(
     expect(unchanged.disk_bytes).toBeGreaterThan(0);
     expect(planning).toMatchObject({ extents: 2500, first_seconds: expect.any(Number) });
     expect(restore).toMatchObject({ increments: 4, chain_to_full: expect.any(Number) });
-    expect(report.targets).toHaveLength(9);
+    expect(report.failures).toMatchObject([
+      { title: 'qemu-nbd is killed in the middle', code: 'qemu_nbd_died', expected: true },
+      { title: 'VM is unknown', code: 'vm_not_protected', expected: true },
+    ]);
+    expect(report.targets).toHaveLength(11);
     expect(readdirSync(directory.path)).toEqual([]);
   }, 300_000);
 });

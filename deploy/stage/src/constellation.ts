@@ -22,6 +22,8 @@ export interface Constellation {
   readonly cliEnvironment: Record<string, string>;
   readonly nodeSocket: string;
   readonly hubNodeSocket: string;
+  /** To start the hub again. */
+  readonly hubEnvironment: Record<string, string>;
 }
 
 export const NODE_NAME = 'demo-node';
@@ -40,7 +42,7 @@ export async function startLab(stage: Stage): Promise<LabFacts> {
 export async function startPair(
   stage: Stage,
   lab: LabFacts,
-  options: { readonly showPreflight?: boolean } = {},
+  options: { readonly showPreflight?: boolean; readonly hubSettings?: Record<string, string> } = {},
 ): Promise<Constellation> {
   const [apiPort, tunnelPort] = [await freePort(), await freePort()];
   const hub = {
@@ -50,14 +52,14 @@ export async function startPair(
     SENDENSE_DATA_DIR: stage.path('hub'),
     SENDENSE_RUNTIME_DIR: stage.path('run', 'hub'),
     SENDENSE_EXPORT_DIR: stage.path('exports'),
+    ...options.hubSettings,
   };
   mkdirSync(hub.SENDENSE_EXPORT_DIR, { recursive: true, mode: 0o750 });
   const url = `http://127.0.0.1:${apiPort}`;
   const token = (
     await stage.run('sendense-hub', ['token', 'create', '--name', 'demo', '--role', 'admin'], hub)
   ).trim();
-  stage.start('sendense-hub', ['run'], hub);
-  await stage.until('the hub', async () => ((await fetch(`${url}/health`)).ok ? true : undefined));
+  await startHub(stage, hub);
 
   const cliEnvironment = { SENDENSE_URL: url, SENDENSE_TOKEN: token, HOME: stage.path('home') };
   const cli = async <T>(...args: string[]) =>
@@ -70,7 +72,15 @@ export async function startPair(
     ...{ url, token, tunnelPort, lab, cli, cliEnvironment },
     nodeSocket: stage.path('run', 'node', 'node.sock'),
     hubNodeSocket: stage.path('run', 'hub', 'nodes', `${NODE_NAME}.sock`),
+    hubEnvironment: hub,
   };
+}
+
+/** Starts a hub and waits until it answers. */
+export async function startHub(stage: Stage, environment: Record<string, string>): Promise<void> {
+  stage.start('sendense-hub', ['run'], environment);
+  const health = `http://${environment['SENDENSE_API_LISTEN']}/health`;
+  await stage.until('the hub', async () => ((await fetch(health)).ok ? true : undefined));
 }
 
 export interface NodeOptions {
@@ -83,10 +93,11 @@ export interface NodeOptions {
   readonly cli: Constellation['cli'];
   /** Print what preflight says. */
   readonly showPreflight: boolean;
+  readonly settings?: Record<string, string>;
 }
 
-/** Enrols a node, starts it, and waits until the hub sees it. */
-export async function startNode(stage: Stage, options: NodeOptions): Promise<void> {
+/** Enrols a node, starts it, and waits until the hub sees it. @returns its environment, to start it again */
+export async function startNode(stage: Stage, options: NodeOptions): Promise<Record<string, string>> {
   const { name, folder, hubPort, lab, cli, showPreflight } = options;
   const plugin = process.env['SENDENSE_NBDKIT_VDDK_PLUGIN'];
   const node = {
@@ -95,6 +106,7 @@ export async function startNode(stage: Stage, options: NodeOptions): Promise<voi
     SENDENSE_VDDK_LIBDIR: lab.vddk_libdir,
     ...(plugin ? { SENDENSE_NBDKIT_VDDK_PLUGIN: plugin } : {}),
     ...lab.vddk_env,
+    ...options.settings,
   };
   const { enrolment_token } = await cli<{ enrolment_token: string }>('node', 'add', name);
   await stage.run(
@@ -108,4 +120,5 @@ export async function startNode(stage: Stage, options: NodeOptions): Promise<voi
     const { state } = await cli<{ state: string }>('node', 'show', name);
     return state === 'online' ? true : undefined;
   });
+  return node;
 }

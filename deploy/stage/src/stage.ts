@@ -82,6 +82,24 @@ export class Stage implements Programs {
     writeFileSync(this.path('running.json'), JSON.stringify(this.#running));
   }
 
+  /** The one that was started last under this name. @throws `internal` when none runs */
+  running(program: string): ProcessIdentity {
+    const found = this.#running.findLast(({ name }) => name === program);
+    if (found && isSameProcessAlive(found)) return found;
+    throw new SendenseError('internal', `${program} does not run`);
+  }
+
+  /** Kills a program with SIGKILL, which may be started again. */
+  async kill(program: string): Promise<void> {
+    const found = this.running(program);
+    this.#running.splice(
+      this.#running.findLastIndex(({ pid }) => pid === found.pid),
+      1,
+    );
+    process.kill(found.pid, 'SIGKILL');
+    while (isSameProcessAlive(found)) await delay(10);
+  }
+
   /** Runs one of our programs to its end and returns its stdout. */
   async run(
     program: string,

@@ -12,7 +12,7 @@ export interface TunnelLimits {
   readonly maxRefusals: number;
   /** Authenticated connections of one node. @default 128 */
   readonly maxConnectionsPerNode: number;
-  /** A peer is asked for a sign of life this often. @default 5000 */
+  /** A peer is asked for a sign of life this often. @default 4000 */
   readonly keepAliveIntervalMs: number;
   /** It is gone when it gave none in this many intervals after the first. @default 3 */
   readonly keepAliveTries: number;
@@ -30,7 +30,7 @@ export const DEFAULT_LIMITS: TunnelLimits = {
   maxChannels: 64,
   maxRefusals: 100,
   maxConnectionsPerNode: 128,
-  keepAliveIntervalMs: 5000,
+  keepAliveIntervalMs: 4000,
   keepAliveTries: 3,
   rekeyBytes: 32 * 2 ** 30,
 };

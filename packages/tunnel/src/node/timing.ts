@@ -1,7 +1,7 @@
 export interface TunnelTiming {
   /** From the first packet to a completed authentication. @default 15000 */
   readonly connectTimeoutMs: number;
-  /** The hub is asked for a sign of life this often. @default 5000 */
+  /** The hub is asked for a sign of life this often. @default 4000 */
   readonly keepAliveIntervalMs: number;
   /** It is gone when it gave none in this many intervals after the first. @default 3 */
   readonly keepAliveTries: number;
@@ -15,7 +15,7 @@ export interface TunnelTiming {
 
 export const DEFAULT_TIMING: TunnelTiming = {
   connectTimeoutMs: 15_000,
-  keepAliveIntervalMs: 5000,
+  keepAliveIntervalMs: 4000,
   keepAliveTries: 3,
   backoffMinMs: 500,
   backoffMaxMs: 30_000,
