@@ -1,8 +1,25 @@
 import { SendenseError } from '@sendense/core';
+import { delay } from '@sendense/runtime';
 import { findVm } from './model/inventory.js';
 import type { LabState } from './model/state.js';
 import type { ActiveFault, LabFault } from './types.js';
 import { isVddkPlace, type FaultTable, type VddkFault, type VddkPlace } from './vddk/fault-table.js';
+
+/** A fault that strikes a call. */
+export interface StruckFault extends LabFault {
+  /** Aborted when it is cleared. */
+  readonly cleared: AbortSignal;
+}
+
+/** Until the delay is over, or the fault cleared. @throws the signal's reason */
+export async function holdUp({ delayMs, cleared }: StruckFault, signal: AbortSignal): Promise<void> {
+  if (delayMs === undefined) return;
+  try {
+    await delay(delayMs, AbortSignal.any([signal, cleared]));
+  } catch (error) {
+    if (signal.aborted) throw error;
+  }
+}
 
 interface Entry {
   readonly id: number;
@@ -11,6 +28,7 @@ interface Entry {
   readonly slot: number | undefined;
   /** The moref of the VM that it is for. */
   readonly vm: string | undefined;
+  readonly cleared: AbortController;
   passed: number;
   struck: number;
 }
@@ -31,16 +49,25 @@ export class Faults {
     const { operation } = fault;
     const vm = fault.vm === undefined ? undefined : findVm(this.state, fault.vm).moref;
     const slot = isVddkPlace(operation) ? this.table.set(vddkFault(operation, fault, vm)) : undefined;
-    const entry: Entry = { id: this.#nextId++, fault, slot, vm, passed: 0, struck: 0 };
+    const entry: Entry = {
+      id: this.#nextId++,
+      fault,
+      slot,
+      vm,
+      cleared: new AbortController(),
+      passed: 0,
+      struck: 0,
+    };
     this.#entries.set(entry.id, entry);
     return entry.id;
   }
 
   clear(which?: number | string): void {
-    for (const { id, fault, slot } of this.#entries.values()) {
+    for (const { id, fault, slot, cleared } of this.#entries.values()) {
       if (which !== undefined && which !== id && which !== fault.operation) continue;
       if (slot !== undefined) this.table.clear(slot);
       this.#entries.delete(id);
+      cleared.abort();
     }
   }
 
@@ -59,7 +86,7 @@ export class Faults {
   strike(
     operation: string,
     about: { readonly vm?: string | undefined; readonly diskKey?: number | undefined },
-  ): LabFault[] {
+  ): StruckFault[] {
     return [...this.#entries.values()].flatMap((entry) => {
       const { fault } = entry;
       const api = /^[A-Z]/.test(operation);
@@ -72,7 +99,7 @@ export class Faults {
       }
       if (entry.struck >= (fault.times ?? Number.POSITIVE_INFINITY)) return [];
       entry.struck++;
-      return [fault];
+      return [{ ...fault, cleared: entry.cleared.signal }];
     });
   }
 }

@@ -3,13 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { SendenseError } from '@sendense/core';
-import { delay, type Listen, type Logger } from '@sendense/runtime';
+import type { Listen, Logger } from '@sendense/runtime';
 import type { Certificate } from './certificate.js';
 import { orderedFault, VimFault } from './soap/fault.js';
 import { BadRequest, cookieOf, readBody, readCall, sessionCookie, type SoapCall } from './soap/request.js';
 import { text, type Value } from './soap/value.js';
 import { answer, faultAnswer } from './soap/writer.js';
-import type { LabFault } from './types.js';
+import { holdUp, type StruckFault } from './faults.js';
 import { wholeNumber } from './soap/arguments.js';
 import { checkLogin } from './vim/service-objects.js';
 import { VimService, type VimServiceOptions } from './vim/service.js';
@@ -179,7 +179,7 @@ export class VimServer implements AsyncDisposable {
 
   async #answer(
     call: SoapCall,
-    faults: readonly LabFault[],
+    faults: readonly StruckFault[],
     request: IncomingMessage,
     headers: Record<string, string>,
     signal: AbortSignal,
@@ -235,12 +235,12 @@ class HangUp extends Error {}
  */
 async function strikeCall(
   { method, target }: SoapCall,
-  faults: readonly LabFault[],
+  faults: readonly StruckFault[],
   signal: AbortSignal,
 ): Promise<number | undefined> {
   for (const fault of faults) {
     const inTask = strikesTask(method, fault);
-    if (fault.delayMs !== undefined && !inTask) await delay(fault.delayMs, signal);
+    if (!inTask) await holdUp(fault, signal);
     if (fault.drop === 'before' || fault.drop === true) throw new HangUp();
     if (fault.httpStatus !== undefined) return fault.httpStatus;
     if (fault.fault !== undefined && !inTask) {

@@ -13,7 +13,11 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
 
   beforeAll(async () => {
     const { first, last } = await freePortRange(101);
-    all = await Constellation.start({ settings: { SENDENSE_NBD_PORTS: `${first}-${last}` } });
+    all = await Constellation.start({
+      settings: { SENDENSE_NBD_PORTS: `${first}-${last}` },
+      // So many at once keep a slow machine from everything else.
+      timing: { nodeLostMs: 30_000 },
+    });
   });
 
   afterAll(async () => {
@@ -56,19 +60,22 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
       names.push((await all.addVm({ name: `queued-${index}`, disks }, 64 << 10)).name);
     }
     const before = memoryMib(all);
-    const ids: string[] = [];
-    for (const name of names) {
-      const { status, body } = await all.start(name);
-      expect(status).toBe(202);
-      ids.push(String(body['backup_id']));
-    }
+    const { runs } = all.hub.hub.context;
+    all.lab.setFault({ operation: 'CreateSnapshot_Task', delayMs: 600_000 });
+    const started = await Promise.all(names.map((name) => all.start(name)));
+    expect(started.map(({ status }) => status)).toEqual(names.map(() => 202));
+    await eventually('all others wait', () => runs.queue().length === 44, 120_000);
+    const waiting = Array.from({ length: 44 }, () => 'datastore labds, which serves 16 backups now');
+    expect(runs.queue().map(({ waitingFor }) => waitingFor)).toEqual(waiting);
+    all.lab.clearFaults();
+    const ids = started.map(({ body }) => String(body['backup_id']));
     for (const id of ids) expect(await all.end(id, 240_000)).toMatchObject({ state: 'completed' });
     await eventually('nothing is left', () => {
       expect(all.leftovers()).toEqual(NOTHING_LEFT);
       return true;
     });
-    expect(all.hub.hub.context.runs.leases()).toMatchObject({ free: 101, taken: [] });
-    expect(all.hub.hub.context.runs.queue()).toEqual([]);
+    expect(runs.leases()).toMatchObject({ free: 101, taken: [] });
+    expect(runs.queue()).toEqual([]);
     // Hub and node keep what they know of 60 backups; one backup's buffers alone would be more.
     await eventually('the memory is back', () => {
       const after = memoryMib(all);
@@ -77,6 +84,32 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
       return true;
     });
   }, 400_000);
+});
+
+requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with ports for two VMs of 2 disks', () => {
+  it('a third one waits for ports, and all complete', async () => {
+    const { first } = await freePortRange(5);
+    await using all = await Constellation.start({
+      settings: { SENDENSE_NBD_PORTS: `${first}-${first + 4}` },
+    });
+    const names = ['one', 'two', 'three'];
+    for (const name of names) await all.addVm({ name, disks: [{ sizeBytes: MIB }, { sizeBytes: MIB }] }, MIB);
+    const { runs } = all.hub.hub.context;
+    all.lab.setFault({ operation: 'CreateSnapshot_Task', delayMs: 600_000 });
+    const ids: string[] = [];
+    for (const name of names) ids.push(String((await all.start(name)).body['backup_id']));
+    await eventually('the third one waits', () => runs.queue().length === 1);
+    expect(runs.queue()).toMatchObject([{ jobId: ids[2], position: 1, waitingFor: '2 NBD ports' }]);
+    expect((await all.backup(ids[2] ?? '')).state).toBe('queued');
+    expect(runs.leases()).toMatchObject({ free: 1, taken: [] });
+    all.lab.clearFaults();
+    for (const id of ids) expect(await all.end(id)).toMatchObject({ state: 'completed', error: null });
+    await eventually('nothing is left', () => {
+      expect(all.leftovers()).toEqual(NOTHING_LEFT);
+      return true;
+    });
+    expect(runs.leases()).toMatchObject({ free: 5, taken: [] });
+  }, 120_000);
 });
 
 /** What hub, node and lab hold in this process when garbage is collected, and what the tunnel workers have resident. */

@@ -1,6 +1,6 @@
 import type { Reference, Value } from '../soap/value.js';
 import type { XmlElement } from '../soap/xml.js';
-import type { LabFault } from '../types.js';
+import type { StruckFault } from '../faults.js';
 import type { Session } from './sessions.js';
 import type { VimService } from './service.js';
 
@@ -12,7 +12,7 @@ export interface Call {
   readonly arguments: XmlElement;
   readonly session: Session;
   /** What the lab was told to do to this call; the parts that strike the call itself have struck. */
-  readonly faults: readonly LabFault[];
+  readonly faults: readonly StruckFault[];
   readonly service: VimService;
   /** Aborted when the client hangs up or the lab stops. */
   readonly signal: AbortSignal;

@@ -1,9 +1,8 @@
 import type { LabContext } from '../context.js';
-import type { Faults } from '../faults.js';
+import type { Faults, StruckFault } from '../faults.js';
 import type { VmState } from '../model/state.js';
 import { VimFault, notAuthenticated, objectNotFound } from '../soap/fault.js';
 import { reference, text, type Reference, type Value } from '../soap/value.js';
-import type { LabFault } from '../types.js';
 import type { Call, Method, Methods } from './call.js';
 import { Changes } from './changes.js';
 import { entityMethods } from './entity-methods.js';
@@ -149,7 +148,7 @@ export class VimService {
   }
 
   /** The faults that a call runs into, counted as having struck. */
-  strike(operation: string, target: Reference, diskKey?: number): LabFault[] {
+  strike(operation: string, target: Reference, diskKey?: number): StruckFault[] {
     return this.faults.strike(operation, { vm: this.vmOf(target)?.moref, diskKey });
   }
 

@@ -1,7 +1,7 @@
-import { delay } from '@sendense/runtime';
 import type { VmState } from '../model/state.js';
 import { orderedFault, taskInProgress } from '../soap/fault.js';
 import { reference, type Value } from '../soap/value.js';
+import { holdUp } from '../faults.js';
 import type { LabFault } from '../types.js';
 import type { Call } from './call.js';
 import { inventoryName } from './inventory-objects.js';
@@ -34,7 +34,7 @@ export function startVmTask(call: Call, vm: VmState, descriptionId: string, work
     ({ moref }) =>
       async (progress) => {
         for (const fault of faults) {
-          if (fault.delayMs !== undefined) await delay(fault.delayMs, service.stopping);
+          await holdUp(fault, service.stopping);
           if (fault.fault !== undefined)
             throw orderedFault(fault.fault, fault.message, { target: entity, task: moref });
         }
