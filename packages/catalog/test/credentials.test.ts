@@ -4,7 +4,7 @@ import { expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { seal, unseal } from '../src/credential-cipher.js';
 import { CredentialKeys } from '../src/credential-keys.js';
-import { temporaryDirectory } from '@sendense/runtime/testing';
+import { requiresRoot, temporaryDirectory } from '@sendense/runtime/testing';
 import { describeOnEach } from './databases.js';
 import { Stage } from './stage.js';
 
@@ -140,8 +140,7 @@ describeOnEach('the key file', () => {
     await stage.reopen();
   });
 
-  const asRoot = process.getuid?.() === 0 ? it : it.skip;
-  asRoot('is refused when it belongs to another user [needs root]', async () => {
+  requiresRoot(it, 'to give a file away')('is refused when it belongs to another user', async () => {
     await using stage = await Stage.open();
     await stage.close();
     chownSync(keyPath(stage), 12_345, 12_345);

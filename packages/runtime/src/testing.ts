@@ -22,7 +22,12 @@ function onPath(tool: string): boolean {
  */
 export function requires<T extends { skip: unknown }>(runner: T, ...tools: string[]): T {
   const missing = tools.filter((tool) => !onPath(tool));
-  return missing.length === 0 ? runner : skipping(runner, `missing on this machine: ${missing.join(', ')}`);
+  if (missing.length === 0) return runner;
+  return skipping(
+    runner,
+    `missing on this machine: ${missing.join(', ')}`,
+    ': ./dev setup installs what the tests need',
+  );
 }
 
 /** The same for what is no tool. @param lacking what this machine cannot do; undefined when it can */
@@ -30,11 +35,16 @@ export function requiresAbility<T extends { skip: unknown }>(runner: T, lacking:
   return lacking === undefined ? runner : skipping(runner, lacking);
 }
 
-function skipping<T extends { skip: unknown }>(runner: T, reason: string): T {
-  if (process.env['CI']) throw new Error(`${reason}: ./dev setup installs what the tests need`);
+/** The same for what only root can do. @param what it is for: `to become another user` */
+export function requiresRoot<T extends { skip: unknown }>(runner: T, what: string): T {
+  return requiresAbility(runner, process.geteuid?.() === 0 ? undefined : `it takes root ${what}`);
+}
+
+function skipping<T extends { skip: unknown }>(runner: T, reason: string, fix = ''): T {
+  if (process.env['CI']) throw new Error(`in CI no test is skipped: ${reason}${fix}`);
   const skip = runner.skip as (name: string, ...rest: unknown[]) => unknown;
-  return ((name: string, ...rest: unknown[]) =>
-    skip(`${name} [skipped: ${reason}]`, ...rest)) as unknown as T;
+  const titled = (name: string, ...rest: unknown[]) => skip(`${name} [skipped: ${reason}]`, ...rest);
+  return Object.assign(titled, { skip }) as unknown as T;
 }
 
 /** A folder of its own for a test, removed at the end: `using folder = temporaryDirectory()`. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { runCommand } from '@sendense/runtime';
-import { eventually, requires } from '@sendense/runtime/testing';
+import { eventually, requires, requiresRoot } from '@sendense/runtime/testing';
 import { hubSettings } from './config.js';
 import { HubProcess, runHub } from './testing/hub-process.js';
 
@@ -100,9 +100,9 @@ describe('sendense-hub', () => {
 });
 
 const OTHER_UID = 65_534;
-const asRoot = process.geteuid?.() === 0 ? requires(describe, 'setpriv') : describe.skip;
+const asRoot = requiresRoot(requires(describe, 'setpriv'), 'to become another user');
 
-asRoot('sendense-hub as a user of its own (needs root, to become another user)', () => {
+asRoot('sendense-hub as a user of its own', () => {
   it('reports a repository that it may not write to, and uses it once the command was run', async () => {
     chmodSync(folder, 0o755);
     const options = { folder, uid: OTHER_UID };

@@ -7,13 +7,13 @@ import { killOrphans, silentLogger as log } from '@sendense/runtime';
 import { requires, requiresAbility } from '@sendense/runtime/testing';
 import type { FromRemoval, RemovalProcessSpec } from './stage/removal-process.js';
 import { buildChain, problemsOf, RemovalStage } from './stage/removal-stage.js';
+import { mountTmpfs, whyNoMount } from './stage/tmpfs.js';
 
 const MIB = 2 ** 20;
 // Each step of each removal is a world of its own; a busy machine takes its time.
 jest.setTimeout(400_000);
 const PROCESS = fileURLToPath(new URL('./stage/removal-process.js', import.meta.url));
 const OWNER = `removal-test-${process.pid}`;
-/** A container may not, not even as root. */
 const itOnTmpfs = requiresAbility(it, whyNoMount());
 /**
  * Each kind of crash point once, where it comes last: other disks are done then. With EVERY_CRASH_POINT=1 all of them, of
@@ -272,28 +272,4 @@ function bigChain(): Promise<RemovalStage> {
 /** Takes the last byte. */
 function fillUp(path: string): void {
   expect(() => execFileSync('dd', ['if=/dev/zero', `of=${path}`, 'bs=4k'], { stdio: 'pipe' })).toThrow();
-}
-
-/** A file system of its own that is soon full. */
-function mountTmpfs(path: string, size: string): AsyncDisposable {
-  mkdirSync(path, { recursive: true });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path], { stdio: 'pipe' });
-  return {
-    async [Symbol.asyncDispose]() {
-      execFileSync('umount', ['--lazy', path]);
-    },
-  };
-}
-
-function whyNoMount(): string | undefined {
-  const path = `/tmp/sendense-removal-${process.pid}`;
-  try {
-    void mountTmpfs(path, '1m')[Symbol.asyncDispose]();
-    return undefined;
-  } catch (error) {
-    const said = String((error as { stderr?: Buffer }).stderr ?? error).trim();
-    return `no file system can be mounted here, which takes root (${said})`;
-  } finally {
-    rmSync(path, { recursive: true, force: true });
-  }
 }

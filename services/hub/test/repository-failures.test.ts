@@ -2,13 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { requires } from '@sendense/runtime/testing';
+import { requires, requiresAbility, temporaryDirectory } from '@sendense/runtime/testing';
 import { ProtectedVm } from './stage/protected-vm.js';
 import type { Spine, SpineOptions } from './stage/spine.js';
+import { mountTmpfs, whyNoMount } from './stage/tmpfs.js';
 
 const MIB = 2 ** 20;
-/** Needs root, and a kernel that lets it: a container may not. */
-const itOnTmpfs = canMount() ? it : it.skip;
+const itOnTmpfs = requiresAbility(it, whyNoMount());
 
 requires(
   describe,
@@ -55,25 +55,24 @@ requires(
     await world.leavesNothing();
   });
 
-  itOnTmpfs(
-    'says that the repository cannot be written, and works again once it can [needs mount]',
-    async () => {
-      await using mount = mountTmpfs('200m');
-      await setUp({ repositoryPath: mount.path });
-      execFileSync('mount', ['-o', 'remount,ro', mount.path]);
-      await expect(spine.start(contextId)).rejects.toMatchObject({
-        code: 'repository_not_writable',
-        message: expect.stringContaining(mount.path),
-      });
-      execFileSync('mount', ['-o', 'remount,rw', mount.path]);
-      await world.leavesNothing();
-      await world.worksAgain();
-      await spine[Symbol.asyncDispose]();
-    },
-  );
+  itOnTmpfs('says that the repository cannot be written, and works again once it can', async () => {
+    using folder = temporaryDirectory('sdm');
+    await using mount = mountTmpfs(folder.path, '200m');
+    await setUp({ repositoryPath: mount.path });
+    execFileSync('mount', ['-o', 'remount,ro', mount.path]);
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'repository_not_writable',
+      message: expect.stringContaining(mount.path),
+    });
+    execFileSync('mount', ['-o', 'remount,rw', mount.path]);
+    await world.leavesNothing();
+    await world.worksAgain();
+    await spine[Symbol.asyncDispose]();
+  });
 
-  itOnTmpfs('says that the repository is full before it begins [needs mount]', async () => {
-    await using small = mountTmpfs('40m');
+  itOnTmpfs('says that the repository is full before it begins', async () => {
+    using folder = temporaryDirectory('sdm');
+    await using small = mountTmpfs(folder.path, '40m');
     await setUp({ repositoryPath: small.path });
     await expect(spine.start(contextId)).rejects.toMatchObject({
       code: 'repository_full',
@@ -83,8 +82,9 @@ requires(
     await spine[Symbol.asyncDispose]();
   });
 
-  itOnTmpfs('ends with repository_full when the space runs out in the middle [needs mount]', async () => {
-    await using small = mountTmpfs('80m');
+  itOnTmpfs('ends with repository_full when the space runs out in the middle', async () => {
+    using folder = temporaryDirectory('sdm');
+    await using small = mountTmpfs(folder.path, '80m');
     await setUp({ repositoryPath: small.path });
     const big = world.node.addVm('big', [{ key: 2000, sizeBytes: 100 * MIB }]);
     big.disk(2000).fill(0, 100 * MIB);
@@ -98,28 +98,3 @@ requires(
     await spine[Symbol.asyncDispose]();
   });
 });
-
-/** A file system of its own that is soon full. */
-function mountTmpfs(size: string): AsyncDisposable & { readonly path: string } {
-  const path = `/tmp/sendense-small-${process.pid}-${size}`;
-  mkdirSync(path, { recursive: true });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path], { stdio: 'pipe' });
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      execFileSync('umount', ['--lazy', path]);
-      rmSync(path, { recursive: true });
-    },
-  };
-}
-
-function canMount(): boolean {
-  const path = `/tmp/sendense-small-${process.pid}-1m`;
-  try {
-    void mountTmpfs('1m')[Symbol.asyncDispose]();
-    return true;
-  } catch {
-    rmSync(path, { recursive: true, force: true });
-    return false;
-  }
-}

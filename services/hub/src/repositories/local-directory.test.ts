@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync 
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { runCommand } from '@sendense/runtime';
-import { temporaryDirectory } from '@sendense/runtime/testing';
+import { requiresRoot, temporaryDirectory } from '@sendense/runtime/testing';
 import { LocalDirectory } from './local-directory.js';
 import { MARKER_FILE } from './marker.js';
 import { shellQuote } from './users.js';
@@ -135,9 +135,7 @@ async function checkAsOther(
   return JSON.parse(stdout) as Awaited<ReturnType<typeof checkAsOther>>;
 }
 
-const asRoot = process.geteuid?.() === 0 ? describe : describe.skip;
-
-asRoot('a directory that the user may not write to (needs root, to become another user)', () => {
+requiresRoot(describe, 'to become another user')('a directory that the user may not write to', () => {
   it('is reported with path, owner, mode, user and the command that fixes it; the command fixes it', async () => {
     using folder = temporaryDirectory('repository');
     chmodSync(folder.path, 0o755);
