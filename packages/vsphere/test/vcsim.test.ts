@@ -103,6 +103,11 @@ describeVcsim('against vcsim', () => {
     expect(vm.disks).toHaveLength(1);
     expect(vm.disks[0]).toMatchObject({ datastore: 'LocalDS_0', capacityBytes: 10 * GIB });
     expect(vm.disks[0]?.backingFile).toBe('[LocalDS_0] DC0_H0_VM0/disk1.vmdk');
+    // vCenter counts the disks of a VM from 2000 on; vcsim numbers them among all of its devices, 203, 204.
+    for (const { disks } of vms) {
+      expect(disks[0]!.key).toBeGreaterThan(200);
+      expect(disks[0]!.key).toBeLessThan(300);
+    }
 
     const { moref, instanceUuid, name } = vm;
     for (const filter of [{ moref }, { instanceUuid }, { name }, { inventoryPath: `/DC0/vm/${name}` }]) {
