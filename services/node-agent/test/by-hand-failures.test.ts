@@ -87,6 +87,12 @@ requires(describe, ...LAB_TOOLS)('a backup by hand that cannot succeed', () => {
     expect(eventsOf(run.events, 'snapshotRemoved')).toHaveLength(1);
   });
 
+  it('says that VDDK has none of the transports that are set', async () => {
+    const run = await attempt({ env: { SENDENSE_VDDK_TRANSPORTS: 'san:hotadd' } });
+    expect(codeOf(run)).toBe('nbdkit_failed');
+    expect(eventsOf(run.events, 'failed')[0]!.message).toContain('none of the requested transport modes');
+  });
+
   it('never shows the password', async () => {
     for (const env of [{}, { SENDENSE_VDDK_LIBDIR: '/nowhere' }]) {
       const run = await attempt({ env });

@@ -1,5 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -39,6 +40,7 @@ requires(describe, ...LAB_TOOLS)('the program sendense-node', () => {
       SENDENSE_RUNTIME_DIR: join(stage.folder, 'run'),
       SENDENSE_LOG_LEVEL: 'error',
       SENDENSE_LANES: '1',
+      SENDENSE_VDDK_TRANSPORTS: 'san:nbd',
     };
     vm = await stage.lab.createVm({ name: 'pgtest1', disks: [{ sizeBytes: 48 * MIB }] });
     await stage.lab.guestWrite(vm.moref, 2000, { offset: 0, random: 'x', length: 40 * MIB });
@@ -118,6 +120,20 @@ requires(describe, ...LAB_TOOLS)('the program sendense-node', () => {
       await nothingIsLeft();
     },
   );
+
+  it('hands the VDDK transports of its settings to nbdkit', async () => {
+    const node = await startNode();
+    await using targets = await stage.serve(vm);
+    using client = new TestClient(hub.tunnel.socketPath('sna1'));
+    const job = await slowBackup(client, targets);
+    const [pid] = await processesOf(stage, 'nbdkit');
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')).toContain('transports=san:nbd');
+    await client.cancel(`slow-${jobs}`);
+    await job.done;
+    node.kill();
+    await once(node, 'exit');
+    await nothingIsLeft();
+  });
 
   it('ends at its start what a killed node left', async () => {
     const orphan = await OwnedProcess.spawn('sleep', ['600'], {
