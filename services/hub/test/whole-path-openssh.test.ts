@@ -16,6 +16,13 @@ interface SshResult {
   readonly code: number | null;
 }
 
+interface Refused {
+  readonly audit_event_id: number;
+  readonly outcome: string;
+  readonly actor: string;
+  readonly detail: { readonly what: string; readonly detail: string };
+}
+
 requires(
   describe,
   ...CONSTELLATION_TOOLS,
@@ -72,30 +79,60 @@ requires(
   const user = `${Constellation.nodeName}@127.0.0.1`;
   const forward = (target: string) => ['-W', target, user];
 
-  async function refusals(): Promise<string> {
-    const { body } = await all.hub.get('/api/v1/audit-events?limit=200');
-    const events = body['audit_events'] as { outcome: string; detail: unknown; action: string }[];
-    return JSON.stringify(events.filter(({ outcome }) => outcome === 'refused'));
+  async function refusals(): Promise<Refused[]> {
+    const { body } = await all.hub.get('/api/v1/audit-events?action=tunnel.refused&limit=200');
+    return body['audit_events'] as Refused[];
+  }
+
+  /** Fails unless just this refusal came to the audit trail after what was there before. */
+  async function audited(
+    before: readonly Refused[],
+    detail: Refused['detail'],
+    actor = `node:${Constellation.nodeName}`,
+  ): Promise<void> {
+    const known = new Set(before.map(({ audit_event_id: id }) => id));
+    await eventually('the refusal is in the audit trail', async () => {
+      const added = (await refusals()).filter(({ audit_event_id: id }) => !known.has(id));
+      expect(added).toContainEqual(expect.objectContaining({ actor, outcome: 'refused', detail }));
+      return true;
+    });
   }
 
   it('reaches the leased port of its running job', async () => {
     expect((await ssh(forward(`127.0.0.1:${port}`))).stdout.slice(0, 16)).toBe(NBD_GREETING);
   });
 
+  const apiPort = () => all.hub.hub.apiAddress.port;
+  const notLeased = (to: number) => `to 127.0.0.1:${to}: port ${to} is not leased to a running backup`;
   it.each([
-    ['a port of the range that is not leased', () => forward(`127.0.0.1:${port + 1}`)],
-    ['the API', () => forward(`127.0.0.1:${all.hub.hub.apiAddress.port}`)],
-    ['another host', () => forward(`192.0.2.1:${port}`)],
-    ['a shell', () => [user]],
-    ['a command', () => [user, 'id']],
-    ['sftp', () => ['-s', user, 'sftp']],
-    ['a remote forward', () => ['-N', '-o', 'ExitOnForwardFailure=yes', '-R', '0:127.0.0.1:22', user]],
-  ])('is refused %s, and the audit log has it', async (_what, args) => {
+    [
+      'a port that is not leased',
+      () => forward(`127.0.0.1:${port + 1}`),
+      'channel',
+      () => notLeased(port + 1),
+    ],
+    ['the API', () => forward(`127.0.0.1:${apiPort()}`), 'channel', () => notLeased(apiPort())],
+    [
+      'another host',
+      () => forward(`192.0.2.1:${port}`),
+      'channel',
+      () => `to 192.0.2.1:${port}: only 127.0.0.1 can be reached`,
+    ],
+    ['a shell', () => [user], 'shell', () => 'a shell'],
+    ['a command', () => [user, 'id'], 'exec', () => 'command id'],
+    ['sftp', () => ['-s', user, 'sftp'], 'subsystem', () => 'subsystem sftp'],
+    [
+      'a remote forward',
+      () => ['-N', '-o', 'ExitOnForwardFailure=yes', '-R', '0:127.0.0.1:22', user],
+      'forward',
+      () => 'tcpip-forward localhost:0',
+    ],
+  ])('is refused %s, and the audit trail names it', async (_what, args, what, detail) => {
     const before = await refusals();
     const { stdout, code } = await ssh(args());
     expect(stdout).toBe('');
     expect(code).not.toBe(0);
-    await eventually('the refusal is in the audit log', async () => (await refusals()) !== before);
+    await audited(before, { what, detail: detail() });
   });
 
   it('of another node does not reach it', async () => {
@@ -109,12 +146,16 @@ requires(
     });
     const key = join(folder.path, 'id_ed25519');
     const target = `127.0.0.1:${port}`;
+    const before = await refusals();
     expect((await ssh(['-W', target, 'site-2@127.0.0.1'], key)).stdout).toBe('');
+    const detail = `to 127.0.0.1:${port}: port ${port} is leased to another node`;
+    await audited(before, { what: 'channel', detail }, 'node:site-2');
     // Nor under the first node's name: the key is not its.
     const impostor = await ssh(['-W', target, user], key);
     expect(impostor.stdout).toBe('');
     expect(impostor.stderr).toContain('Permission denied');
-    expect(await refusals()).toContain('site-2');
+    const whose = expect.stringMatching(/^user site-1, key SHA256:\S+ this is not the key of node site-1$/);
+    await audited(before, { what: 'authentication', detail: whose as unknown as string }, 'anonymous');
   });
 
   it('is refused the same port after the job’s end', async () => {
@@ -128,11 +169,7 @@ requires(
       const { stdout, code } = await ssh(forward(`127.0.0.1:${port}`));
       expect(stdout).toBe('');
       expect(code).not.toBe(0);
-      const after = await eventually('the refusal is in the audit log', async () => {
-        const now = await refusals();
-        return now === before ? undefined : now;
-      });
-      expect(after).toContain(String(port));
+      await audited(before, { what: 'channel', detail: notLeased(port) });
     } finally {
       stranger.close();
     }
