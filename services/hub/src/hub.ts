@@ -20,6 +20,7 @@ import { ownDirectory } from './directories.js';
 import { ExportDirectory } from './exports/export-directory.js';
 import { hostKey } from './host-key.js';
 import { Metrics } from './metrics.js';
+import type { NodeLimits } from './node-client.js';
 import { Nodes } from './nodes/nodes.js';
 import { HubTunnelPolicy } from './policy.js';
 import { naming } from './port-holder.js';
@@ -47,6 +48,8 @@ const RELEASE_TIMEOUT_MS = 60_000;
 export interface HubParts {
   /** @default createBackupRuns */
   readonly createRuns?: (dependencies: BackupRunsDependencies) => Promise<BackupRuns>;
+  /** @default NODE_LIMITS */
+  readonly nodeLimits?: Partial<NodeLimits>;
 }
 
 /**
@@ -57,7 +60,7 @@ export interface HubParts {
 export async function createHub(
   config: HubConfig,
   log: Logger = createLogger({ service: 'sendense-hub', level: config.logLevel }),
-  { createRuns = createBackupRuns }: HubParts = {},
+  { createRuns = createBackupRuns, nodeLimits = {} }: HubParts = {},
 ): Promise<Hub> {
   await using acquired = new OwnedStack(log, RELEASE_TIMEOUT_MS);
   const dataDirectory = await ownDirectory(config.dataDirectory, 'SENDENSE_DATA_DIR');
@@ -77,7 +80,7 @@ export async function createHub(
   const metrics = acquired.use('metrics', new Metrics());
   const nodes = acquired.use(
     'node connections',
-    new Nodes({ catalog, runtimeDirectory: config.runtimeDirectory, log }),
+    new Nodes({ catalog, runtimeDirectory: config.runtimeDirectory, log, limits: nodeLimits }),
   );
   const hubId = keyFingerprint(hostKeyPem);
   const ownDirectories = [dataDirectory, config.runtimeDirectory];
@@ -149,7 +152,7 @@ async function startApi(context: HubContext, acquired: OwnedStack): Promise<ApiL
   return acquired.use('API listener', await listening);
 }
 
-interface DataPlaneOptions extends Required<HubParts> {
+interface DataPlaneOptions extends Required<Pick<HubParts, 'createRuns'>> {
   readonly onCompleted: Retention['afterBackup'];
   readonly config: HubConfig;
   readonly owner: string;

@@ -49,11 +49,32 @@ export interface NodeReach {
   socketPath(nodeName: string): string;
 }
 
-/**
- * How long each kind of call may take, in ms. Those that talk to a vCenter wait for it; the node has limits of its own. A
- * stun takes seconds, and somebody waits for the answer: what takes longer is left to the next backup.
- */
-const DEADLINE_MS = { ready: 5_000, node: 10_000, vcenter: 60_000, stun: 90_000, sweep: 600_000 } as const;
+/** How long a node is waited for, in ms. */
+export interface NodeLimits {
+  /** Until its gRPC server is reached. */
+  readonly ready: number;
+  /** What it answers by itself. */
+  readonly node: number;
+  /** What it asks a vCenter for; it has limits of its own for that. */
+  readonly vcenter: number;
+  /** A stun takes seconds, and somebody waits for the answer: what takes longer is left to the next backup. */
+  readonly stun: number;
+  readonly sweep: number;
+  /** Until a stream begins; longer than it takes to see that the connection is dead. A job may then be silent for hours. */
+  readonly begin: number;
+  /** Between two parts of a file. */
+  readonly part: number;
+}
+
+export const NODE_LIMITS: NodeLimits = {
+  ready: 5_000,
+  node: 10_000,
+  vcenter: 60_000,
+  stun: 90_000,
+  sweep: 600_000,
+  begin: 30_000,
+  part: 60_000,
+};
 
 /** An inventory of some ten thousand VMs; gRPC's own limit (4 MiB) is reached at a few thousand. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -62,10 +83,18 @@ const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
 export class NodeConnections implements Disposable {
   readonly #open = new Map<string, NodeServiceClient>();
 
-  constructor(private readonly reach: NodeReach) {}
+  readonly #limits: NodeLimits;
+
+  /** @param limits default to {@link NODE_LIMITS} */
+  constructor(
+    private readonly reach: NodeReach,
+    limits: Partial<NodeLimits> = {},
+  ) {
+    this.#limits = { ...NODE_LIMITS, ...limits };
+  }
 
   client(nodeName: string): NodeClient {
-    return new ConnectedNode(nodeName, () => this.#connect(nodeName));
+    return new ConnectedNode(nodeName, this.#limits, () => this.#connect(nodeName));
   }
 
   [Symbol.dispose](): void {
@@ -79,8 +108,10 @@ export class NodeConnections implements Disposable {
     const client = this.#open.get(nodeName) ?? newClient(this.reach.socketPath(nodeName));
     this.#open.set(nodeName, client);
     await new Promise<void>((resolve, reject) => {
-      client.waitForReady(Date.now() + DEADLINE_MS.ready, (error) => {
-        if (error) reject(offline(nodeName, 'its gRPC server does not answer through the tunnel', error));
+      const { ready } = this.#limits;
+      client.waitForReady(Date.now() + ready, (error) => {
+        const why = `its gRPC server did not answer through the tunnel within ${seconds(ready)}`;
+        if (error) reject(offline(nodeName, why, error));
         else resolve();
       });
     });
@@ -111,15 +142,16 @@ function offline(nodeName: string, why: string, cause?: unknown): SendenseError 
 class ConnectedNode implements NodeClient {
   constructor(
     readonly nodeName: string,
+    private readonly limits: NodeLimits,
     private readonly connect: () => Promise<NodeServiceClient>,
   ) {}
 
   getNode(): Promise<GetNodeResponse> {
-    return this.#unary(NodeServiceService.getNode, {}, DEADLINE_MS.node);
+    return this.#unary(NodeServiceService.getNode, {}, 'node');
   }
 
   checkVCenter(vcenter: VCenterConnection): Promise<CheckVCenterResponse> {
-    return this.#unary(NodeServiceService.checkVCenter, { vcenter }, DEADLINE_MS.vcenter);
+    return this.#unary(NodeServiceService.checkVCenter, { vcenter }, 'vcenter');
   }
 
   async listVirtualMachines(
@@ -127,7 +159,7 @@ class ConnectedNode implements NodeClient {
     { moref = '', instanceUuid = '' }: { moref?: string; instanceUuid?: string } = {},
   ): Promise<VirtualMachine[]> {
     const request = { vcenter, moref, instanceUuid };
-    const answer = await this.#unary(NodeServiceService.listVirtualMachines, request, DEADLINE_MS.vcenter);
+    const answer = await this.#unary(NodeServiceService.listVirtualMachines, request, 'vcenter');
     return answer.virtualMachines;
   }
 
@@ -141,7 +173,7 @@ class ConnectedNode implements NodeClient {
   ): Promise<ChangeTracking> {
     const request = { vcenter, vmMoref, vmInstanceUuid, vmName };
     const method = NodeServiceService.enableChangeTracking;
-    const { changeTracking } = await this.#unary(method, request, DEADLINE_MS.stun);
+    const { changeTracking } = await this.#unary(method, request, 'stun');
     if (changeTracking) return changeTracking;
     throw new SendenseError('internal', `${this.#what(method)}: an empty answer`);
   }
@@ -158,36 +190,36 @@ class ConnectedNode implements NodeClient {
   }
 
   cancelJob(jobId: string, reason: string): Promise<CancelJobResponse> {
-    return this.#unary(NodeServiceService.cancelJob, { jobId, reason }, DEADLINE_MS.node);
+    return this.#unary(NodeServiceService.cancelJob, { jobId, reason }, 'node');
   }
 
   async *readBlockHashes(jobId: string, diskKey: number, signal?: AbortSignal): AsyncIterable<Buffer> {
     const request = { jobId, diskKey };
-    for await (const { chunk } of this.#stream(NodeServiceService.readBlockHashes, request, signal))
+    for await (const { chunk } of this.#stream(NodeServiceService.readBlockHashes, request, signal, 'part'))
       yield chunk;
   }
 
   async forgetJob(jobId: string): Promise<void> {
-    await this.#unary(NodeServiceService.forgetJob, { jobId }, DEADLINE_MS.node);
+    await this.#unary(NodeServiceService.forgetJob, { jobId }, 'node');
   }
 
   async listJobs(): Promise<JobSummary[]> {
-    return (await this.#unary(NodeServiceService.listJobs, {}, DEADLINE_MS.node)).jobs;
+    return (await this.#unary(NodeServiceService.listJobs, {}, 'node')).jobs;
   }
 
   sweepSnapshots(vcenter: VCenterConnection, vmMoref = ''): Promise<SweepSnapshotsResponse> {
-    return this.#unary(NodeServiceService.sweepSnapshots, { vcenter, vmMoref }, DEADLINE_MS.sweep);
+    return this.#unary(NodeServiceService.sweepSnapshots, { vcenter, vmMoref }, 'sweep');
   }
 
   async #unary<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
-    timeoutMs: number,
+    limit: keyof NodeLimits,
   ): Promise<Response> {
     const client = await this.connect();
     return new Promise((resolve, reject) => {
       const { path, requestSerialize, responseDeserialize } = method;
-      const options = { deadline: Date.now() + timeoutMs };
+      const options = { deadline: Date.now() + this.limits[limit] };
       client.makeUnaryRequest(
         path,
         requestSerialize,
@@ -195,7 +227,7 @@ class ConnectedNode implements NodeClient {
         request,
         options,
         (error, answer) => {
-          if (error) reject(this.#failure(error, method));
+          if (error) reject(this.#failure(error, method, limit));
           else if (answer === undefined)
             reject(new SendenseError('internal', `${this.#what(method)}: an empty answer`));
           else resolve(answer);
@@ -204,10 +236,12 @@ class ConnectedNode implements NodeClient {
     });
   }
 
+  /** @param between two messages; none where it is the node that waits for something */
   async *#stream<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
     signal: AbortSignal | undefined,
+    between?: keyof NodeLimits,
   ): AsyncGenerator<Response> {
     throwIfAborted(signal);
     const client = await this.connect();
@@ -217,31 +251,59 @@ class ConnectedNode implements NodeClient {
     call.on('error', () => undefined);
     const cancel = () => call.cancel();
     signal?.addEventListener('abort', cancel, { once: true });
+    let waiting: NodeJS.Timeout | undefined;
+    const wait = (limit?: keyof NodeLimits) => {
+      clearTimeout(waiting);
+      if (limit === undefined) return;
+      waiting = setTimeout(() => call.destroy(this.#tooSlow(method, limit)), this.limits[limit]);
+    };
     try {
+      wait('begin');
+      call.once('metadata', () => wait(between));
       for await (const message of call) {
+        // Whoever reads may take their time.
+        wait();
         throwIfAborted(signal);
         yield message as Response;
+        wait(between);
       }
     } catch (error) {
       throwIfAborted(signal);
       throw isServiceError(error) ? this.#failure(error, method) : error;
     } finally {
+      wait();
       signal?.removeEventListener('abort', cancel);
       cancel();
     }
   }
 
   /** A call that is cancelled from outside, though nobody here did it, is one whose connection was lost. */
-  #failure(error: ServiceError, method: { readonly path: string }): SendenseError {
+  #failure(error: ServiceError, method: { readonly path: string }, limit?: keyof NodeLimits): SendenseError {
     const failure = fromServiceError(error, this.#what(method));
-    if (error.code !== status.CANCELLED || failure.cause !== error) return failure;
+    if (failure.cause !== error) return failure;
+    if (error.code === status.DEADLINE_EXCEEDED && limit) return this.#tooSlow(method, limit, error);
+    if (error.code !== status.CANCELLED) return failure;
     const message = `${this.#what(method)}: the connection to the node was lost`;
     return new SendenseError('node_lost', message, { cause: error, retryable: true });
+  }
+
+  #tooSlow(method: { readonly path: string }, limit: keyof NodeLimits, cause?: unknown): SendenseError {
+    const what = this.#what(method);
+    const waits = ['vcenter', 'stun', 'sweep'].includes(limit) ? ', and at whether its vCenter answers' : '';
+    return new SendenseError(
+      'timeout',
+      `${what}: no answer within ${seconds(this.limits[limit])}. Look at the log of sendense-node there${waits}; restart it if it hangs`,
+      { context: { node_name: this.nodeName }, retryable: true, cause },
+    );
   }
 
   #what(method: { readonly path: string }): string {
     return `${method.path.slice(method.path.lastIndexOf('/') + 1)} on node ${this.nodeName}`;
   }
+}
+
+function seconds(ms: number): string {
+  return `${ms / 1000} s`;
 }
 
 function isServiceError(error: unknown): error is ServiceError {

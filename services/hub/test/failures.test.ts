@@ -107,6 +107,27 @@ requires(
     expect((await spine.catalog.backups.list()).items).toEqual([]);
   });
 
+  it.each(['listVirtualMachines', 'runBackup'] as const)(
+    'says that the node took its call and never answered: %s',
+    async (call) => {
+      await setUp({ nodeLimits: { vcenter: 2_000, begin: 2_000 } });
+      node.silent.add(call);
+      const ended = spine.start(contextId).then(({ id }) => spine.end(id));
+      const failure = {
+        code: 'timeout',
+        message: expect.stringMatching(
+          new RegExp(`^${call} on node berlin: no answer within 2 s\\. Look at the log`, 'i'),
+        ),
+      };
+      // Before there is a backup, whoever asked for it hears of it; afterwards it has failed.
+      if (call === 'runBackup') expect(await ended).toMatchObject({ state: 'failed', error: failure });
+      else await expect(ended).rejects.toMatchObject(failure);
+      await world.leavesNothing();
+      node.silent.clear();
+      await world.worksAgain();
+    },
+  );
+
   it('says at once that the node is offline', async () => {
     await setUp();
     node.cut();

@@ -3,7 +3,7 @@ import { SendenseError, toSendenseError } from '@sendense/core';
 import { withDeadline, type Logger } from '@sendense/runtime';
 import { makeEnrolmentToken, type TunnelServer } from '@sendense/tunnel';
 import { longestNodeName, nodeSocketPath } from '../config.js';
-import { NodeConnections, type NodeClient } from '../node-client.js';
+import { NodeConnections, type NodeClient, type NodeLimits } from '../node-client.js';
 import type { NodeAccess } from '../runs/index.js';
 
 /** Long enough to carry the token to another machine, short enough to be no standing secret. */
@@ -27,6 +27,8 @@ export interface NodesOptions {
   readonly catalog: Catalog;
   readonly runtimeDirectory: string;
   readonly log: Logger;
+  /** @default NODE_LIMITS */
+  readonly limits?: Partial<NodeLimits>;
 }
 
 /** The nodes of this hub: who they are (catalogue), whether they are there (tunnel), and calls to them (gRPC). */
@@ -37,10 +39,11 @@ export class Nodes implements NodeAccess, AsyncDisposable {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: NodesOptions) {
-    this.#connections = new NodeConnections({
-      isConnected: (name) => this.isConnected(name),
-      socketPath: (name) => nodeSocketPath(options.runtimeDirectory, name),
-    });
+    const reach = {
+      isConnected: (name: string) => this.isConnected(name),
+      socketPath: (name: string) => nodeSocketPath(options.runtimeDirectory, name),
+    };
+    this.#connections = new NodeConnections(reach, options.limits);
   }
 
   /** The tunnel needs decisions from what needs the nodes, so it comes last; until then no node is connected. */

@@ -197,3 +197,33 @@ describe('vCenters and their VMs', () => {
     for (const path of paths) expect((await hub.get(path)).text).not.toContain(PASSWORD);
   });
 });
+
+describe('a node that takes calls and never answers', () => {
+  it('is named with the call and its limit, whatever was asked', async () => {
+    await using hanging = await TestHub.start({ parts: { nodeLimits: { vcenter: 300 } } });
+    await using silent = await TestNode.connect(hanging);
+    silent.silent = true;
+    const { name, endpoint, username, password, thumbprint } = vcenter();
+    const { id } = await hanging.hub.context.catalog.vcenters.create({
+      ...{ name, nodeName: silent.name, endpoint, username, password, thumbprint },
+    });
+    const path = `/api/v1/vcenters/${id}`;
+    const asked = {
+      CheckVCenter: [
+        await hanging.post('/api/v1/vcenters', vcenter({ name: 'second' })),
+        await hanging.call('PATCH', path, { body: { username: 'x' } }),
+        await hanging.post(`${path}/check`),
+      ],
+      ListVirtualMachines: [
+        await hanging.get(`${path}/vms`),
+        await hanging.post('/api/v1/vms', { vcenter_id: id, vm_name: 'pgtest1' }),
+      ],
+    };
+    for (const [call, answers] of Object.entries(asked))
+      for (const { status, body } of answers) {
+        expect([status, body['code'], body['retryable']]).toEqual([504, 'timeout', true]);
+        expect(body['detail']).toMatch(`${call} on node site-1: no answer within 0.3 s. Look at the log`);
+        expect(body['detail']).toContain('whether its vCenter answers');
+      }
+  });
+});

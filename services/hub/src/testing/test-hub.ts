@@ -45,11 +45,10 @@ export class TestHub implements AsyncDisposable {
     const config = testConfig(folder, options.settings);
     const runs = new FakeRuns();
     try {
-      const hub = await createHub(
-        config,
-        options.log ?? silentLogger,
-        options.parts ?? { createRuns: (dependencies) => runs.attach(dependencies) },
-      );
+      const hub = await createHub(config, options.log ?? silentLogger, {
+        createRuns: (dependencies) => runs.attach(dependencies),
+        ...options.parts,
+      });
       const test = new TestHub(folder, config, hub, runs);
       for (const role of ['admin', 'operator', 'viewer'] as const)
         test.tokens[role] = (await hub.context.catalog.tokens.create({ name: `the ${role}`, role })).token;

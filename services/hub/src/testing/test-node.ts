@@ -31,6 +31,8 @@ export class TestNode implements AsyncDisposable {
   password = PASSWORD;
   /** The answer about any VM. */
   changeTracking: ChangeTracking | SendenseError = { enabled: true, outcome: 'already_enabled' };
+  /** Whether it leaves calls that need its vCenter without an answer. */
+  silent = false;
   #client: TunnelClient | undefined;
 
   private constructor(
@@ -100,6 +102,7 @@ export class TestNode implements AsyncDisposable {
           runningJobs: 0,
         }),
       checkVCenter: ({ request }, callback) => {
+        if (this.silent) return;
         try {
           callback(null, this.#checkVCenter(request.vcenter!));
         } catch (error) {
@@ -111,6 +114,7 @@ export class TestNode implements AsyncDisposable {
         else callback(null, { changeTracking: this.changeTracking });
       },
       listVirtualMachines: ({ request }, callback) => {
+        if (this.silent) return;
         const virtualMachines = this.vms.filter(({ moref }) => !request.moref || moref === request.moref);
         callback(null, { virtualMachines });
       },

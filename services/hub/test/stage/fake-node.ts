@@ -2,6 +2,7 @@ import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  Metadata,
   Server,
   ServerCredentials,
   type ServerUnaryCall,
@@ -43,6 +44,8 @@ export class FakeNode implements AsyncDisposable, JobScript {
   connected = false;
   /** Thrown by the next inventory calls. */
   inventoryError: SendenseError | undefined;
+  /** Calls that are taken and never answered. */
+  readonly silent = new Set<keyof NodeServiceServer>();
   readonly #folder = mkdtempSync(join(tmpdir(), 'sdf-'));
   readonly #holds = new Map<Phase, { reached: () => void; released: Promise<void> }>();
   readonly #failures = new Map<Phase, SendenseError>();
@@ -69,7 +72,7 @@ export class FakeNode implements AsyncDisposable, JobScript {
 
   async connect(): Promise<void> {
     const server = new Server();
-    server.addService(NodeServiceService, this.#service());
+    server.addService(NodeServiceService, this.#unlessSilent(this.#service()));
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(`unix:${this.socketPath}`, ServerCredentials.createInsecure(), (error) =>
         error ? reject(error) : resolve(),
@@ -174,6 +177,14 @@ export class FakeNode implements AsyncDisposable, JobScript {
     } as Partial<NodeServiceServer> as NodeServiceServer;
   }
 
+  #unlessSilent(service: NodeServiceServer): NodeServiceServer {
+    const handlers = Object.entries(service).map(([name, handle]) => [
+      name,
+      (...args: unknown[]) => (this.silent.has(name) ? undefined : Reflect.apply(handle, undefined, args)),
+    ]);
+    return Object.fromEntries(handlers) as NodeServiceServer;
+  }
+
   #runBackup(request: RunBackupRequest): FakeJob {
     const known = this.jobs.get(request.jobId);
     if (known) return known;
@@ -241,6 +252,7 @@ function stream<Request>(handle: (request: Request, signal: AbortSignal) => Asyn
   return (call: ServerWritableStream<Request, { event: JobEvent | undefined }>) => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
+    call.sendMetadata(new Metadata());
     void (async () => {
       try {
         for await (const event of handle(call.request, gone.signal)) call.write({ event });

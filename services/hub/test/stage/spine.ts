@@ -6,7 +6,7 @@ import { mariaDbTarget, openCatalog, type BackupRecord, type Catalog } from '@se
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { ChainLocks } from '../../src/chains/locks.js';
-import { NodeConnections } from '../../src/node-client.js';
+import { NodeConnections, type NodeLimits } from '../../src/node-client.js';
 import { Repositories } from '../../src/repositories/repositories.js';
 import {
   createBackupRuns,
@@ -39,6 +39,7 @@ export interface SpineOptions {
   readonly ports?: PortRange;
   readonly limits?: { total?: number; perNode?: number; perHost?: number; perDatastore?: number };
   readonly timing?: Partial<RunTiming>;
+  readonly nodeLimits?: Partial<NodeLimits>;
   readonly qemuNbd?: string;
   readonly qemuImg?: string;
   readonly cbtAuditBlocks?: number;
@@ -86,7 +87,10 @@ export class Spine implements AsyncDisposable {
     const repositories = new Repositories({ catalog, hubId: 'hub-of-the-test', ownDirectories: [data], log });
     const connections = owned.use(
       'node connections',
-      new NodeConnections({ isConnected: () => node.connected, socketPath: () => node.socketPath }),
+      new NodeConnections(
+        { isConnected: () => node.connected, socketPath: () => node.socketPath },
+        options.nodeLimits,
+      ),
     );
     const locks = new ChainLocks({ catalog, log });
     const ports = options.ports ?? (await freePortRange(10));

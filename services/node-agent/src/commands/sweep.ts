@@ -1,4 +1,4 @@
-import { credentials } from '@grpc/grpc-js';
+import { credentials, Metadata } from '@grpc/grpc-js';
 import { fromServiceError, NodeServiceClient, type SweepSnapshotsResponse } from '@sendense/contracts';
 import { buildInfo, createLogger, killOrphans, lockDirectory } from '@sendense/runtime';
 import { connectVSphere } from '@sendense/vsphere';
@@ -14,6 +14,9 @@ export interface SweepCommandOptions extends VmwareOptions {
   readonly vm?: string;
   readonly json?: boolean;
 }
+
+/** Snapshots are merged one after another, and the large ones take long. */
+const SWEEP_LIMIT_MS = 4 * 60 * 60_000;
 
 /**
  * Removes what dead backups left behind. A running node is asked to do it, because it knows which jobs run; without one,
@@ -39,8 +42,9 @@ async function askNode(
   const client = new NodeServiceClient(`unix:${socketPath}`, credentials.createInsecure());
   try {
     return await new Promise((resolve, reject) => {
-      client.sweepSnapshots({ vcenter, vmMoref }, (error, response) => {
-        if (error) reject(fromServiceError(error, 'sweep'));
+      const deadline = Date.now() + SWEEP_LIMIT_MS;
+      client.sweepSnapshots({ vcenter, vmMoref }, new Metadata(), { deadline }, (error, response) => {
+        if (error) reject(fromServiceError(error, `the running node, asked at ${socketPath} to sweep`));
         else resolve(response);
       });
     });

@@ -1,10 +1,11 @@
-import type {
-  handleServerStreamingCall,
-  handleUnaryCall,
-  sendUnaryData,
-  ServerErrorResponse,
-  ServerUnaryCall,
-  ServerWritableStream,
+import {
+  Metadata,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type sendUnaryData,
+  type ServerErrorResponse,
+  type ServerUnaryCall,
+  type ServerWritableStream,
 } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { toStatus } from '@sendense/contracts';
@@ -54,6 +55,8 @@ export function serverStream<Request, Response>(
 ): handleServerStreamingCall<Request, Response> {
   const stream = async (call: ServerWritableStream<Request, Response>) => {
     const signal = callSignal(call);
+    // The caller knows now that it was heard, even if there is nothing to tell for hours.
+    call.sendMetadata(new Metadata());
     try {
       for await (const response of handle(call.request, signal)) {
         if (signal.aborted) return;
