@@ -1,47 +1,63 @@
-// Breaking changes of the contracts against the last commit that shipped them: the newest tag, or the main branch's
-// parent where there is no tag yet. A change that breaks on purpose is committed with "BREAKING CONTRACT:" in its body.
+// The contracts against proto/baseline.binpb, which is what they were when somebody accepted them: a change that breaks is
+// seen however many commits ago it was made, and in a shallow clone too. docs/architecture.md says how one is made.
+//
+// usage: check-breaking.mjs [--accept [--break]] [FOLDER]
+//   --accept   writes the contracts as they are into the baseline; refuses what breaks
+//   --break    accepts that as well
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
 const root = resolve(import.meta.dirname, '..');
-const run = (command, args, options = {}) =>
-  execFileSync(command, args, { cwd: root, encoding: 'utf8', ...options });
+const { values: asked, positionals } = parseArgs({
+  options: { accept: { type: 'boolean' }, break: { type: 'boolean' } },
+  allowPositionals: true,
+});
+const folder = resolve(positionals[0] ?? join(root, 'proto'));
+const baseline = join(folder, 'baseline.binpb');
 
-function baseline() {
-  const tags = run('git', ['tag', '--list', 'v*', '--sort=-version:refname'])
-    .trim()
-    .split('\n')
-    .filter(Boolean);
-  if (tags[0]) return tags[0];
-  // No release yet: compare with the commit before the newest, so that a change is seen once, when it is made.
+/** @returns whether buf was content; it has said why not */
+function buf(...args) {
   try {
-    return run('git', ['rev-parse', '--verify', '--quiet', 'HEAD~1']).trim();
+    execFileSync(join(root, 'node_modules/.bin/buf'), args, { cwd: folder, stdio: ['ignore', 1, 2] });
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
 }
 
-const against = baseline();
-if (!against || run('git', ['ls-tree', '-r', '--name-only', against, 'proto']).trim() === '') {
-  console.log('  nothing to compare with yet');
-  process.exit(0);
+/** The contracts as a descriptor, without comments and positions: those may change. */
+function compiled() {
+  const work = mkdtempSync(join(tmpdir(), 'sendense-proto-'));
+  try {
+    const path = join(work, 'now.binpb');
+    return buf('build', '--exclude-source-info', '-o', path) ? readFileSync(path) : undefined;
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
 }
-if (run('git', ['log', '--format=%B', `${against}..HEAD`]).includes('BREAKING CONTRACT:')) {
-  console.log(`  a breaking change since ${against} is declared in its commit`);
-  process.exit(0);
+
+/** @returns why the check fails */
+function problem() {
+  const now = compiled();
+  if (!now) return 'the contracts do not compile: see above';
+  if (!existsSync(baseline) && !asked.accept)
+    return `there is nothing to compare with: ${baseline} is missing; take it back from git, or accept the contracts as they are with ./dev accept-contracts`;
+  const same = existsSync(baseline) && readFileSync(baseline).equals(now);
+  if (same) return undefined;
+  if (existsSync(baseline) && !asked.break && !buf('breaking', '--against', baseline))
+    return 'this breaks hubs and nodes of another version: make it compatible, or accept the break with ./dev accept-contracts --break';
+  if (!asked.accept)
+    return 'the contracts have grown, and nothing breaks: take that into the baseline with ./dev accept-contracts, and commit it';
+  writeFileSync(baseline, now);
+  console.log(`accepted: commit ${baseline}`);
+  return undefined;
 }
-const work = mkdtempSync(join(tmpdir(), 'sendense-proto-'));
-try {
-  const archive = execFileSync('git', ['archive', against, 'proto'], { cwd: root, maxBuffer: 64 << 20 });
-  execFileSync('tar', ['-x', '-C', work], { input: archive });
-  run('pnpm', ['exec', 'buf', 'breaking', '--against', join(work, 'proto')], {
-    cwd: join(root, 'proto'),
-    stdio: 'inherit',
-  });
-} catch {
+
+const why = problem();
+if (why) {
+  console.error(why);
   process.exitCode = 1;
-} finally {
-  rmSync(work, { recursive: true, force: true });
 }
