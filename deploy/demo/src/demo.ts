@@ -1,10 +1,13 @@
+import { resolve } from 'node:path';
 import { NODE_NAME, Stage, startLab, startPair } from '@sendense/stage';
 import { makeGuestDisks } from './guest-disks.js';
-import { nextSteps } from './next-steps.js';
+import { KEEP_STEP, nextSteps, runningSteps } from './next-steps.js';
 import { carriersLeft } from './proof.js';
 import { configure, createVm, say, showEverything, type Facts } from './show.js';
 
 const VM = 'pgtest1';
+/** In the root of the checkout. */
+export const DEFAULT_DIRECTORY = resolve(import.meta.dirname, '../../../../.demo');
 
 /** Of this demo, which can also count the processes. */
 interface LocalFacts extends Facts {
@@ -26,9 +29,11 @@ export async function runDemo(directory: string, keep: boolean): Promise<boolean
       repositoryPath: stage.path('repository'),
     });
     const shown = await showEverything(stage, pair, { vm: VM, ...configured, disks });
-    const processes_left = carriersLeft(stage);
+    const processes_left = await carriersLeft(stage);
     const facts: LocalFacts = { ...shown, ok: shown.ok && processes_left === 0, processes_left };
-    console.log(nextSteps(stage, pair, configured.repositoryId, VM, keep));
+    console.log(nextSteps(stage, facts));
+    const where = directory === DEFAULT_DIRECTORY ? undefined : directory;
+    console.log(keep ? runningSteps(stage, pair, configured.repositoryId, VM, where) : KEEP_STEP);
     console.log(JSON.stringify(facts));
     return facts.ok;
   } finally {

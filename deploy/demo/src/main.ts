@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { toSendenseError } from '@sendense/core';
-import { runDemo } from './demo.js';
+import { DEFAULT_DIRECTORY, runDemo } from './demo.js';
 import { cleanUpOnSignals, Stage } from '@sendense/stage';
 
 const HELP = `usage: ./dev demo [--keep | --stop] [--dir DIRECTORY]
@@ -18,7 +18,7 @@ try {
     options: {
       keep: { type: 'boolean', default: false },
       stop: { type: 'boolean', default: false },
-      dir: { type: 'string', default: resolve(import.meta.dirname, '../../../../.demo') },
+      dir: { type: 'string', default: DEFAULT_DIRECTORY },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });

@@ -1,8 +1,11 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { execa } from 'execa';
-import { processesOwnedBy } from '@sendense/runtime';
+import { delay, processesOwnedBy } from '@sendense/runtime';
 import { checkFileSystem } from './guest-disks.js';
 import type { Constellation, Programs } from '@sendense/stage';
+
+const LOOKS = 100;
+const LOOK_EVERY_MS = 100;
 
 export interface BackupAnswer {
   readonly backup_id: string;
@@ -18,6 +21,7 @@ export interface BackupAnswer {
 
 export interface DiskProof {
   readonly disk_key: number;
+  readonly qcow2_path: string;
   readonly capacity_bytes: number;
   readonly stored_bytes: number;
   readonly identical: boolean;
@@ -50,6 +54,7 @@ export async function proveDisk(
   ) as Record<string, number>;
   return {
     disk_key: disk.disk_key,
+    qcow2_path: disk.qcow2_path,
     capacity_bytes: disk.capacity_bytes,
     stored_bytes: info['actual-size'] ?? 0,
     identical: compared.exitCode === 0,
@@ -64,11 +69,25 @@ export async function leasedPorts({ url, token }: Pick<Constellation, 'url' | 't
   return ports.leased.length;
 }
 
-/** Processes of the hub and the node on this machine that carry bytes: none after a backup. */
-export function carriersLeft(programs: Programs): number {
+/**
+ * Processes of the hub and the node on this machine that carry bytes, and go on: none after a backup. Those that end while
+ * one looks are not counted, such as the nbdkit that a node asks for its version.
+ */
+export async function carriersLeft(programs: Programs): Promise<number> {
+  let left = carriers(programs);
+  for (let looks = 0; looks < LOOKS && left.length > 0; looks++) {
+    await delay(LOOK_EVERY_MS);
+    const now = new Set(carriers(programs));
+    left = left.filter((pid) => now.has(pid));
+  }
+  return left.length;
+}
+
+function carriers(programs: Programs): number[] {
   return [`hub:${programs.path('hub')}`, `node:${programs.path('node')}`]
     .flatMap((owner) => processesOwnedBy(owner))
-    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid)).length;
+    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid))
+    .map(({ pid }) => pid);
 }
 
 function isBackupClient(pid: number): boolean {
