@@ -46,7 +46,7 @@ export function requestFailed(
   const advice = full ? '; free space on the file system of the target' : '';
   return new SendenseError(
     code,
-    `${describeRequest(asked)} of ${printable(exportName)} at ${server} failed with ${name}${detail}${advice}`,
+    `${describeRequest(asked)} of ${shown(exportName)} at ${server} failed with ${name}${detail}${advice}`,
     {
       context: { server, exportName, offset: asked.offset, length: asked.length, error: name },
       retryable: TRANSIENT.has(name),
@@ -76,13 +76,18 @@ export function connectionLost(
   const during = asked ? ` while ${describeRequest(asked)}` : '';
   return new SendenseError(
     'nbd_connection_lost',
-    `the NBD connection to ${printable(exportName)} at ${server} ended${during}: ${why}`,
+    `the NBD connection to ${shown(exportName)} at ${server} ended${during}: ${why}`,
     {
       context: { server, exportName, ...(asked ? { offset: asked.offset, length: asked.length } : {}) },
       cause: reason,
       retryable: true,
     },
   );
+}
+
+/** nbdkit serves its one disk under the empty name. */
+function shown(exportName: string): string {
+  return exportName === '' ? 'the export' : printable(exportName);
 }
 
 /** Also of errors that come from another realm, where `instanceof` does not help. */

@@ -10,7 +10,7 @@ const running = new AbortController().signal;
 const suspects = (
   of: { died?: Promise<SendenseError>; lost?: Promise<SendenseError>; said?: string } = {},
 ) => ({
-  source: { died: of.died ?? never, stderrTail: () => of.said ?? '' },
+  source: { name: 'disk 2000 (a.vmdk)', died: of.died ?? never, stderrTail: () => of.said ?? '' },
   delivery: { lost: of.lost ?? never },
 });
 
@@ -44,7 +44,9 @@ describe('why a copy broke off', () => {
     );
     expect(cause).toMatchObject({
       code: 'nbd_read_failed',
-      message: 'reading 64 KiB at 0 failed: NFC error 5',
+      message: expect.stringMatching(
+        /^disk 2000 \(a\.vmdk\) cannot be read: reading 64 KiB at 0 failed: NFC error 5; check that the node reaches/,
+      ),
       context: { disk_key: '2000' },
     });
   });

@@ -7,7 +7,7 @@ import type { DiskSource } from './source.js';
 const CAUSE_APPEARS_WITHIN_MS = 1000;
 
 export interface Suspects {
-  readonly source: Pick<DiskSource, 'died' | 'stderrTail'>;
+  readonly source: Pick<DiskSource, 'name' | 'died' | 'stderrTail'>;
   readonly delivery: Pick<DeliveryRoute, 'lost'>;
 }
 
@@ -32,7 +32,7 @@ export async function rootCause(
     case 'nbd_refused':
       return appearing([source.died, delivery.lost], error);
     case 'nbd_read_failed':
-      return withNbdkitsWords(error, source.stderrTail());
+      return unreadable(error, source);
     default:
       return error;
   }
@@ -52,13 +52,19 @@ async function appearing(
   return cause;
 }
 
+const READ_ADVICE =
+  'check that the node reaches vCenter and its ESXi hosts (443 and 902), and that the datastore works; then start the backup again';
+
 /** Each of the many reads in flight has failed for the same reason, and nbdkit numbers them. */
-function withNbdkitsWords(error: SendenseError, tail: string): SendenseError {
-  const said = new Set(
-    tail.split('; ').map((line) => line.replace(/^nbdkit: (?:error: )?(?:command \d+: )?/, '')),
-  );
+function unreadable(error: SendenseError, source: Pick<DiskSource, 'name' | 'stderrTail'>): SendenseError {
+  const tail = source.stderrTail().split('; ');
+  const said = new Set(tail.map((line) => line.replace(/^nbdkit: (?:error: )?(?:command \d+: )?/, '')));
   said.delete('');
-  if (said.size === 0) return error;
   const { code, message, context, retryable } = error;
-  return new SendenseError(code, `${message}: ${[...said].join('; ')}`, { context, retryable, cause: error });
+  const why = said.size === 0 ? message : `${message}: ${[...said].join('; ')}`;
+  return new SendenseError(code, `${source.name} cannot be read: ${why}; ${READ_ADVICE}`, {
+    context,
+    retryable,
+    cause: error,
+  });
 }

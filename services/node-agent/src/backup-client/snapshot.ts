@@ -1,6 +1,7 @@
-import { printable, SendenseError, toSendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 import type { SnapshotDisk, VSphereSession } from '@sendense/vsphere';
+import { leftBehind } from '../snapshots/left-behind.js';
 import { snapshotDescription, snapshotName } from '../snapshots/ownership.js';
 import { leavesNoSnapshot, removeJobSnapshot } from '../snapshots/remove-job-snapshot.js';
 import type { JobPorts } from './job.js';
@@ -77,9 +78,9 @@ async function takeBack({ vcenter, spec, ports }: SnapshotContext, error: Senden
     log: ports.log,
   });
   if (!failure) return;
-  const { code, message, context } = failure;
+  const { code, message } = failure;
   ports.log.warn({ code, error: message }, 'cannot tell whether a snapshot was left behind');
-  ports.emit({ $case: 'warning', value: { code: 'snapshot_remove_failed', message, context } });
+  ports.emit(leftBehind(spec, failure));
 }
 
 function announce(
@@ -109,15 +110,8 @@ async function release(context: SnapshotContext, moref: string): Promise<void> {
     await remove(context, moref);
   } catch (thrown) {
     const error = toSendenseError(thrown);
-    const vm = `${printable(spec.vm.name)} (${spec.vm.moref})`;
-    const message = `the snapshot ${snapshotName(spec.jobId)} (${moref}) of ${vm} could not be removed and grows until it is: ${error.message}`;
     ports.log.warn({ snapshot: moref, code: error.code, error: error.message }, 'snapshot not removed');
-    const value = {
-      code: 'snapshot_remove_failed',
-      message,
-      context: { ...error.context, snapshot_moref: moref },
-    };
-    ports.emit({ $case: 'warning', value });
+    ports.emit(leftBehind(spec, error, moref));
     return;
   }
   ports.emit({ $case: 'snapshotRemoved', value: { moref, consolidated: await consolidate(context) } });

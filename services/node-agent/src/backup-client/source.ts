@@ -10,6 +10,8 @@ import type { JobSpec } from './spec.js';
 
 /** One disk of the snapshot, readable. */
 export interface DiskSource {
+  /** For errors: `disk 2000 ([datastore] vm/vm.vmdk)`. */
+  readonly name: string;
   readonly client: NbdClient;
   /** Resolves with `nbdkit_died`; never otherwise. */
   readonly died: Promise<SendenseError>;
@@ -67,7 +69,12 @@ export async function openSource(
     timeoutMs: OPEN_TIMEOUT_MS,
   });
   owned.use(`NBD connection to nbdkit of disk ${found.key}`, client);
-  return { client, died, stderrTail: () => server.stderrTail() };
+  return {
+    name: `disk ${found.key} (${found.fileName})`,
+    client,
+    died,
+    stderrTail: () => server.stderrTail(),
+  };
 }
 
 /** What VDDK takes as `server`: no scheme and no path. */

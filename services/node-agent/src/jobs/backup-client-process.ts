@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { toSendenseError, type SendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError } from '@sendense/core';
 import { ChildProcess, KEEP_FREED_MEMORY, type Logger, type LogLevel } from '@sendense/runtime';
 import { compiledCodeDirectory } from '../config.js';
 import type { AgentMessage, ClientMessage, JobPhase, JobSpec } from '../backup-client/spec.js';
@@ -85,12 +85,16 @@ export async function runBackupClient(
     signal.removeEventListener('abort', stop);
   }
   if (!last) await endLeftovers(spec.owner, spec.socketDirectory, log);
-  const what = `the backup client of job ${spec.jobId} died`;
-  return {
-    last,
-    phase: patience.phase,
-    death: client.failure('process_failed', what, { job_id: spec.jobId }),
-  };
+  return { last, phase: patience.phase, death: deathOf(client, spec) };
+}
+
+const ADVICE =
+  "the node's system log (journalctl) tells who killed it or why it crashed; then start the backup again";
+
+function deathOf(client: ChildProcess, { jobId, nodeName }: JobSpec): SendenseError {
+  const what = `the backup client of job ${jobId} on node ${nodeName} died`;
+  const { code, message, context } = client.failure('process_failed', what, { job_id: jobId });
+  return new SendenseError(code, `${message}; ${ADVICE}`, { context });
 }
 
 async function spawnClient(

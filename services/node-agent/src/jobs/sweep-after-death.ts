@@ -1,7 +1,7 @@
-import { printable } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import { connectVSphere } from '@sendense/vsphere';
 import type { JobPhase, SupervisedJob } from '../backup-client/spec.js';
+import { leftBehind } from '../snapshots/left-behind.js';
 import { removeJobSnapshot } from '../snapshots/remove-job-snapshot.js';
 import type { JobEventBody } from './event-log.js';
 
@@ -14,10 +14,11 @@ const PATIENCE_MS = 8000;
  * @returns the events that tell what came of it; what could not be done is a warning, and the hub's reaper tries again
  */
 export async function sweepAfterDeath(
-  { jobId, vm, vcenter }: SupervisedJob,
+  job: SupervisedJob,
   phase: JobPhase,
   log: Logger,
 ): Promise<JobEventBody[]> {
+  const { jobId, vm, vcenter } = job;
   const { removed, failure } = await removeJobSnapshot({
     jobId,
     vmMoref: vm.moref,
@@ -33,8 +34,5 @@ export async function sweepAfterDeath(
     $case: 'snapshotRemoved',
     value: { moref, consolidated: false },
   }));
-  if (!failure) return events;
-  const message = `the backup client died, and the snapshot of ${printable(vm.name)} (${vm.moref}) could not be removed: ${failure.message}`;
-  const context = { ...failure.context, vm_moref: vm.moref };
-  return [...events, { $case: 'warning', value: { code: 'snapshot_remove_failed', message, context } }];
+  return failure ? [...events, leftBehind(job, failure)] : events;
 }
