@@ -178,6 +178,16 @@ export class Backups {
     if (count === 0) throw jobNotFound(id);
   }
 
+  /** Snapshots of this VM that were left by backups, and are gone now. */
+  async recordSnapshotsSwept(contextId: string, morefs: readonly string[]): Promise<void> {
+    await this.database.run((client) =>
+      client.backupJob.updateMany({
+        where: { contextId, snapshotMoref: { in: [...morefs] }, snapshotRemovedAt: null },
+        data: { snapshotRemovedAt: this.database.now() },
+      }),
+    );
+  }
+
   /** @throws `job_not_found` */
   async addWarning(id: string, warning: StoredWarning): Promise<void> {
     await this.database.transaction(async (transaction) => {

@@ -102,7 +102,11 @@ async function sweep(
 ): Promise<void> {
   const vcenter = await connectionOf(catalog, context_id);
   // The node that took the snapshot knows which of them belong to its running jobs.
-  const { failed } = await nodes.client(node_name).sweepSnapshots(vcenter, vm_moref);
+  const { removed, failed } = await nodes.client(node_name).sweepSnapshots(vcenter, vm_moref);
+  await catalog.backups.recordSnapshotsSwept(
+    context_id,
+    removed.map(({ snapshotMoref }) => snapshotMoref),
+  );
   const [first] = failed;
   if (!first) return;
   throw new SendenseError(

@@ -98,9 +98,7 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
     case 'snapshotRemoved':
       return run.snapshotRemoved(event.value.moref);
     case 'warning':
-      await run.warn(event.value.code, event.value.message, event.value.context);
-      if (event.value.code === 'snapshot_remove_failed') outcome.snapshotLeft = event.value.message;
-      return undefined;
+      return takeInWarning(event.value, o);
     case 'finished':
       outcome.ended = true;
       requireAllCopied(o);
@@ -115,8 +113,18 @@ export async function takeIn({ sequence, at, event }: JobEvent, o: TakeInOptions
 }
 
 type Snapshot = Extract<NonNullable<JobEvent['event']>, { $case: 'snapshotCreated' }>['value'];
+type Warning = Extract<NonNullable<JobEvent['event']>, { $case: 'warning' }>['value'];
 type Started = Extract<NonNullable<JobEvent['event']>, { $case: 'diskStarted' }>['value'];
 type Finished = Extract<NonNullable<JobEvent['event']>, { $case: 'diskFinished' }>['value'];
+
+async function takeInWarning(
+  { code, message, context }: Warning,
+  { run, outcome }: TakeInOptions,
+): Promise<void> {
+  if (code !== 'snapshot_remove_failed') return run.warn(code, message, context);
+  outcome.snapshotLeft = message;
+  return run.warn(code, `${message}. The hub tries again until it is gone`, context);
+}
 
 async function takeInSnapshot(
   snapshot: Snapshot,

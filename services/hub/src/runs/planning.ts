@@ -2,6 +2,7 @@ import type { Catalog, VmRecord } from '@sendense/catalog';
 import type { VCenterConnection } from '@sendense/contracts';
 import { planDisks, printable, SendenseError, toSendenseError, type VmDisk } from '@sendense/core';
 import { toDiscoveredVm } from '../vcenters/discovered-vm.js';
+import { withStoredLogin } from '../vcenters/stored-login.js';
 import type { BackupRunsDependencies, UsableRepository } from './dependencies.js';
 import { previousPoint } from './previous-point.js';
 import type { BackupPlan, BackupRequest } from './types.js';
@@ -18,15 +19,18 @@ export async function discover(
   nodeName: string,
 ): Promise<VmRecord> {
   const vm = await catalog.vms.get(contextId);
-  const vcenter = await connectionOf(catalog, contextId);
+  const { vcenterId, endpoint, username, password, thumbprint } =
+    await catalog.vcenters.connectionOf(contextId);
   // The instance uuid is the VM's identity; a moref changes when the VM is registered anew.
   const filter = vm.instanceUuid === '' ? { moref: vm.moref } : { instanceUuid: vm.instanceUuid };
-  const [found] = await nodes.client(nodeName).listVirtualMachines(vcenter, filter);
+  const [found] = await withStoredLogin(vcenterId, () =>
+    nodes.client(nodeName).listVirtualMachines({ endpoint, username, password, thumbprint }, filter),
+  );
   if (found) return catalog.vms.refresh(contextId, toDiscoveredVm(found));
   throw new SendenseError(
     'vm_not_found',
-    `${printable(vm.name)} (${vm.moref}, instance uuid ${vm.instanceUuid}) is no longer on ${vcenter.endpoint}: was it deleted or moved to another vCenter?`,
-    { context: { context_id: contextId, vm_moref: vm.moref, vcenter: vcenter.endpoint } },
+    `${printable(vm.name)} (${vm.moref}, instance uuid ${vm.instanceUuid}) is no longer on ${endpoint}: was it deleted or moved to another vCenter?`,
+    { context: { context_id: contextId, vm_moref: vm.moref, vcenter: endpoint } },
   );
 }
 

@@ -5,6 +5,7 @@ import type { NodeAccess } from '../runs/index.js';
 import { given } from '../schemas/given.js';
 import { foundTracking, unknownTracking } from './change-tracking.js';
 import { toDiscoveredVm } from './discovered-vm.js';
+import { withStoredLogin } from './stored-login.js';
 
 export interface NewVcenter {
   readonly name: string;
@@ -80,7 +81,9 @@ export class Vcenters {
   /** Logs in with what is stored. @throws `not_found`, `node_offline`, and what the vCenter answers */
   async check(id: string): Promise<CheckVCenterResponse> {
     const { nodeName, endpoint, username, password, thumbprint } = await this.catalog.vcenters.connection(id);
-    return this.nodes.client(nodeName).checkVCenter({ endpoint, username, password, thumbprint });
+    return withStoredLogin(id, () =>
+      this.nodes.client(nodeName).checkVCenter({ endpoint, username, password, thumbprint }),
+    );
   }
 
   /** The VMs that it has now. @throws as {@link check} */
@@ -132,12 +135,10 @@ export class Vcenters {
 
   async #list(id: string, moref?: string): Promise<VirtualMachine[]> {
     const { nodeName, endpoint, username, password, thumbprint } = await this.catalog.vcenters.connection(id);
-    return this.nodes
-      .client(nodeName)
-      .listVirtualMachines(
-        { endpoint, username, password, thumbprint },
-        moref === undefined ? {} : { moref },
-      );
+    const filter = moref === undefined ? {} : { moref };
+    return withStoredLogin(id, () =>
+      this.nodes.client(nodeName).listVirtualMachines({ endpoint, username, password, thumbprint }, filter),
+    );
   }
 
   async #refuseTaken(name: string): Promise<void> {
