@@ -26,6 +26,7 @@ export const CONSTELLATION_TOOLS = ['nbdkit', 'qemu-nbd', 'qemu-img', PLUGIN ?? 
 export interface BackupBody {
   readonly backup_id: string;
   readonly state: string;
+  readonly progress: { readonly bytes_done: number };
   readonly disk_results: readonly {
     readonly disk_key: number;
     readonly disk_number: number;
@@ -39,9 +40,9 @@ export interface BackupBody {
     readonly status: string;
   }[];
   readonly nbd_targets_string: string;
-  readonly snapshot: { readonly moref: string } | null;
+  readonly snapshot: { readonly moref: string; readonly removed_at: string | null } | null;
   readonly error: { readonly code: string; readonly message: string } | null;
-  readonly warnings: readonly { readonly code: string }[];
+  readonly warnings: readonly { readonly code: string; readonly message: string }[];
 }
 
 export interface ConstellationOptions {
@@ -115,8 +116,8 @@ export class Constellation implements AsyncDisposable {
     return this.#node;
   }
 
-  async startNode(): Promise<void> {
-    this.#node = await createNode(this.nodeConfig, this.log);
+  async startNode(config = this.nodeConfig): Promise<void> {
+    this.#node = await createNode(config, this.log);
     await eventually('the node is online', async () => (await this.nodeState()) === 'online');
   }
 
@@ -181,6 +182,15 @@ export class Constellation implements AsyncDisposable {
     );
   }
 
+  /** A backup of which bytes flow. */
+  async flowing(vmName: string, more: Record<string, unknown> = {}): Promise<BackupBody> {
+    const id = String((await this.start(vmName, more)).body['backup_id']);
+    return eventually('bytes flow', async () => {
+      const body = await this.backup(id);
+      return body.progress.bytes_done > 0 ? body : undefined;
+    });
+  }
+
   /** A backup from its start to its end. */
   async backUp(vmName: string, more: Record<string, unknown> = {}): Promise<BackupBody> {
     const { status, body, text } = await this.start(vmName, more);
@@ -204,6 +214,11 @@ export class Constellation implements AsyncDisposable {
     return processesOwnedBy(ownerMark(this.hub.config.dataDirectory));
   }
 
+  /** Those that the node has started for its jobs. */
+  nodeProcesses(): { pid: number; command: string }[] {
+    return processesOwnedBy(`node:${this.nodeConfig.dataDirectory}`);
+  }
+
   /** What may not be left once no backup runs. */
   leftovers(): Record<string, unknown> {
     const { runs } = this.hub.hub.context;
@@ -216,7 +231,7 @@ export class Constellation implements AsyncDisposable {
       halfWritten: readdirSync(this.repository.path, { recursive: true, encoding: 'utf8' }).filter((file) =>
         file.endsWith('.partial'),
       ),
-      nodeProcesses: processesOwnedBy(`node:${this.nodeConfig.dataDirectory}`),
+      nodeProcesses: this.nodeProcesses(),
       snapshots: this.lab
         .vms()
         .flatMap(({ moref }) => this.lab.snapshots(moref).filter(({ name }) => name.startsWith('sendense-'))),

@@ -38,27 +38,14 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
     expect(removed).toBe(created);
   });
 
-  /** A backup of which bytes flow. */
-  async function flowing(): Promise<BackupBody> {
-    const { body } = await all.start('pgtest1');
-    const id = String(body['backup_id']);
-    await eventually('bytes flow', async () => {
-      const { progress } = (await all.hub.get(`/api/v1/backups/${id}`)).body as unknown as {
-        progress: { bytes_done: number };
-      };
-      return progress.bytes_done > 0;
-    });
-    return all.backup(id);
-  }
-
   it('ends when it is cancelled', async () => {
-    const { backup_id: id } = await flowing();
+    const { backup_id: id } = await all.flowing('pgtest1');
     expect((await all.hub.post(`/api/v1/backups/${id}/cancel`, {})).status).toBeLessThan(300);
     expect(await all.end(id)).toMatchObject({ state: 'cancelled' });
   });
 
   it('fails when qemu-nbd dies, with its name and end', async () => {
-    const backup = await flowing();
+    const backup = await all.flowing('pgtest1');
     process.kill(backup.disk_results[0]!.qemu_nbd_pid, 'SIGKILL');
     expect(await all.end(backup.backup_id)).toMatchObject({
       state: 'failed',
@@ -67,7 +54,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
   });
 
   it('fails when the node is stopped in the middle, and the node removes its snapshot', async () => {
-    const { backup_id: id } = await flowing();
+    const { backup_id: id } = await all.flowing('pgtest1');
     await all.stopNode();
     expect(await all.end(id)).toMatchObject({
       state: 'failed',
@@ -77,12 +64,12 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
   });
 
   it('ends clearly when the tunnel is cut, and works again once it is back', async () => {
-    const { backup_id: id } = await flowing();
+    const { backup_id: id } = await all.flowing('pgtest1');
     await all.hub.hub.context.tunnel.disconnectNode(Constellation.nodeName, 'cut by the test');
     const ended = await all.end(id);
     expect(ended).toMatchObject({ state: 'failed', error: { code: 'tunnel_lost' } });
     await eventually('the node is back', async () => (await all.nodeState()) === 'online');
-    const { backup_id: again } = await flowing();
+    const { backup_id: again } = await all.flowing('pgtest1');
     await all.hub.post(`/api/v1/backups/${again}/cancel`, {});
     expect(await all.end(again)).toMatchObject({ state: 'cancelled' });
   });
@@ -101,13 +88,13 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, interrupted', () => 
   });
 
   it('refuses a second backup of the VM meanwhile, and a third one works', async () => {
-    const { backup_id: id } = await flowing();
+    const { backup_id: id } = await all.flowing('pgtest1');
     const second = await all.start('pgtest1');
     expect(second).toMatchObject({ body: { code: 'backup_already_running' } });
     expect(second.status).toBeGreaterThanOrEqual(400);
     await all.hub.post(`/api/v1/backups/${id}/cancel`, {});
     await all.end(id);
-    const { backup_id: third } = await flowing();
+    const { backup_id: third } = await all.flowing('pgtest1');
     await all.hub.post(`/api/v1/backups/${third}/cancel`, {});
     expect(await all.end(third)).toMatchObject({ state: 'cancelled' });
   });
