@@ -54,6 +54,32 @@ requires(
     expect(await spine.backUp(contextId)).toMatchObject({ state: 'completed' });
   });
 
+  it('waits for the snapshot that is being removed', async () => {
+    await setUp();
+    const hold = node.hold('removing');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    expect(await spine.runs.cancel(id, 'changed my mind')).toMatchObject({ state: 'cancelling' });
+    await eventually('the node was told', () => node.jobs.get(id)?.stop.signal.aborted);
+    expect(spine.runs.running()).toMatchObject([{ jobId: id }]);
+    hold.release();
+    await endsCancelled(id);
+    expect((await spine.catalog.backups.get(id)).snapshot).toMatchObject({ removedAt: expect.any(Date) });
+  });
+
+  it('does not wait for ever for the snapshot that is being removed, and looks after it later', async () => {
+    await setUp({ timing: { nodeCancelMs: 300 } });
+    const hold = node.hold('removing');
+    const { id } = await spine.start(contextId);
+    await hold.reached;
+    await spine.runs.cancel(id, 'changed my mind');
+    expect(await spine.end(id)).toMatchObject({ state: 'cancelled' });
+    expect(await spine.files()).toEqual([]);
+    expect(await spine.leftovers(node)).toMatchObject({ snapshots: 1, cleanups: ['settle_job'] });
+    hold.release();
+    await endsCancelled(id);
+  });
+
   it('leaves the queue at once', async () => {
     await setUp({ limits: { total: 1 } });
     const hold = node.hold('copying');

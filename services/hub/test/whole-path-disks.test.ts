@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DiskSpec } from '@sendense/lab';
+import { createLogger } from '@sendense/runtime';
 import { eventually, requires } from '@sendense/runtime/testing';
 import { Constellation, CONSTELLATION_TOOLS, NOTHING_LEFT } from './constellation.js';
 
@@ -19,8 +20,15 @@ const disksOf = (count: number): DiskSpec[] =>
 requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of disks', () => {
   let all: Constellation;
 
+  /** What hub, node and backup clients have logged, as it was written. */
+  const logged: string[] = [];
+
   beforeAll(async () => {
-    all = await Constellation.start();
+    const destination = { write: (text: string) => void logged.push(text) };
+    all = await Constellation.start({
+      log: createLogger({ service: 'test', level: 'debug', destination }),
+      node: { logLevel: 'debug' },
+    });
   });
 
   afterAll(async () => {
@@ -105,7 +113,17 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of di
     expect(ended.warnings.map(({ code }) => code)).toContain('change_tracking_off');
   });
 
-  it.each(['a b', "it's", '../../etc', 'a/b', 'two\nlines', '🙂 emoji', '"quoted" $(id)', 'x'.repeat(80)])(
+  const names = [
+    'a b',
+    "it's",
+    '../../etc',
+    'a/b',
+    'two\nlines',
+    '🙂 emoji',
+    '"quoted" $(id)',
+    'x'.repeat(80),
+  ];
+  it.each([...names, `"it's" ../a/b\n\t\u0085\u202e🙂 `.padEnd(300, 'long ')])(
     'a VM named %j is backed up under its own name and a safe path',
     async (name) => {
       const vm = await all.addVm({ name, disks: [{ sizeBytes: MIB }] }, MIB);
@@ -114,7 +132,24 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of di
       expect(await all.compare(vm, ended)).toEqual({ 2000: true });
       const path = ended.disk_results[0]!.qcow2_path;
       expect(path.startsWith(`${all.repository.path}/ctx-`)).toBe(true);
-      expect(path.slice(all.repository.path.length)).toMatch(/^(\/[A-Za-z0-9][A-Za-z0-9._-]*)+$/);
+      expect(path.slice(all.repository.path.length)).toMatch(/^(\/[A-Za-z0-9][A-Za-z0-9._-]{0,200})+$/);
+      const { body } = await all.hub.get(`/api/v1/vms?name=${encodeURIComponent(name)}`);
+      expect(body).toMatchObject({ vms: [{ vm_name: name }] });
     },
   );
+
+  it('a line of the log stays one line, whatever is in the name that it tells', async () => {
+    const name = 'two\nlines\t{"level":"error"}\u0085\u2028';
+    const vm = await all.addVm({ name, disks: [{ sizeBytes: MIB }] }, MIB);
+    await all.backUp(name);
+    await all.lab.removeVm(vm.moref);
+    const shown = String.raw`two\nlines\t{"level":"error"}\u{85}\u{2028}`;
+    const gone = { code: 'vm_not_found', detail: expect.stringContaining(`${shown} (${vm.moref},`) };
+    expect((await all.start(name)).body).toMatchObject(gone);
+    const lines = logged.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines.some((line) => line['vmName'] === name)).toBe(true);
+    expect(lines.some(({ error }) => String(error).startsWith(`${shown} (${vm.moref},`))).toBe(true);
+    expect(lines.some((line) => line['clientPid'] !== undefined)).toBe(true);
+    expect(logged.filter((line) => line.indexOf('\n') !== line.length - 1)).toEqual([]);
+  });
 });

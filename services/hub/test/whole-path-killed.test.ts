@@ -1,11 +1,12 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { startLab, type Lab } from '@sendense/lab';
 import { createNode, enrolNode } from '@sendense/node-agent';
 import { QemuImg } from '@sendense/qemu';
-import { OwnedStack, silentLogger } from '@sendense/runtime';
+import { OwnedStack, processesOwnedBy, silentLogger } from '@sendense/runtime';
 import { eventually, requires, temporaryDirectory } from '@sendense/runtime/testing';
+import { ownerMark } from '../src/config.js';
 import { HubProcess, runHub, type HubProcessOptions } from '../src/testing/hub-process.js';
 import { CONSTELLATION_TOOLS, labNodeConfig, type BackupBody } from './constellation.js';
 import { freePortRange } from './stage/spine.js';
@@ -50,6 +51,7 @@ class KillableHub {
 
 requires(describe, ...CONSTELLATION_TOOLS)('a chain whose hub is killed with SIGKILL', () => {
   let owned: OwnedStack;
+  let folder: string;
   let lab: Lab;
   let hub: KillableHub;
   let repositoryId: string;
@@ -58,6 +60,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('a chain whose hub is killed with SIG
   beforeAll(async () => {
     owned = new OwnedStack(silentLogger, 90_000);
     const { path } = owned.use('folder', temporaryDirectory('sdc'));
+    folder = path;
     lab = owned.use('lab', await startLab({ directory: join(path, 'lab'), keepFrozenImages: true }));
     const { first, last } = await freePortRange(9);
     const settings = {
@@ -89,6 +92,36 @@ requires(describe, ...CONSTELLATION_TOOLS)('a chain whose hub is killed with SIG
   afterAll(async () => {
     await owned[Symbol.asyncDispose]();
   });
+
+  afterEach(nothingIsLeft);
+
+  interface SystemBody {
+    readonly ports: { readonly leased: readonly unknown[] };
+    readonly processes: readonly unknown[];
+    readonly running: readonly unknown[];
+    readonly cleanups: readonly unknown[];
+  }
+
+  /** Neither of a backup that has ended nor of a hub that is dead, here or on the node. */
+  async function nothingIsLeft(): Promise<void> {
+    await eventually('nothing is left', async () => {
+      const { ports, processes, running, cleanups } = await hub.call<SystemBody>('system');
+      const left = {
+        ...{ leases: ports.leased, processes, running, cleanups },
+        qemuNbd: processesOwnedBy(ownerMark(join(folder, 'data'))).filter(
+          ({ command }) => command === 'qemu-nbd',
+        ),
+        nodeProcesses: processesOwnedBy(`node:${join(folder, 'n', 'node')}`),
+        halfWritten: files().filter((file) => file.endsWith('.partial')),
+        snapshots: lab.snapshots(moref),
+      };
+      const nothing = { leases: [], processes: [], running: [], cleanups: [] };
+      expect(left).toEqual({ ...nothing, qemuNbd: [], nodeProcesses: [], halfWritten: [], snapshots: [] });
+      return true;
+    });
+  }
+
+  const files = () => readdirSync(join(folder, 'repository'), { recursive: true, encoding: 'utf8' });
 
   const write = (offset: number, random: string, length = 65_536) =>
     lab.guestWrite('pgtest1', 2000, { offset, random, length });
@@ -122,7 +155,6 @@ requires(describe, ...CONSTELLATION_TOOLS)('a chain whose hub is killed with SIG
     const formats = { formatA: 'qcow2', formatB: 'raw' } as const;
     const image = backup.disk_results[0]!.qcow2_path;
     expect(await new QemuImg({}).compare(image, frozen, formats)).toMatchObject({ identical: true });
-    await eventually('no snapshot is left', () => lab.snapshots(moref).length === 0);
   }
 
   it('between two incrementals goes on', async () => {
@@ -144,12 +176,24 @@ requires(describe, ...CONSTELLATION_TOOLS)('a chain whose hub is killed with SIG
       const [disk] = (await hub.call<BackupBody>(`backups/${id}`)).disk_results;
       return disk?.status === 'copying';
     });
+    // What is to be cleaned up was there.
+    expect(files().some((file) => file.endsWith('.qcow2.partial'))).toBe(true);
+    expect(processesOwnedBy(`node:${join(folder, 'n', 'node')}`)).not.toEqual([]);
     await hub.kill();
     lab.clearFaults();
     await write(5 * MIB, 'four');
     await hub.start();
     await online();
-    expect(await ended(id)).toMatchObject({ state: 'failed', error: { code: 'hub_restarted' } });
+    expect(await ended(id)).toMatchObject({
+      state: 'failed',
+      error: {
+        code: 'hub_restarted',
+        message: expect.stringMatching(
+          /hub ended while the backup was running.*removed: start the backup again/,
+        ),
+      },
+    });
+    await nothingIsLeft();
     await works();
   }, 120_000);
 });
