@@ -71,7 +71,11 @@ describe('a hub', () => {
     await using first = await start();
     await expect(start()).rejects.toMatchObject({
       code: 'data_directory_in_use',
-      message: expect.stringContaining(`process ${process.pid}`),
+      message: expect.stringMatching(
+        new RegExp(
+          `data is in use by .*process ${process.pid} .*: stop it first, or use another data directory`,
+        ),
+      ),
     });
     expect(first.apiAddress.port).toBeGreaterThan(0);
   });

@@ -36,7 +36,10 @@ requires(
     await setUp();
     const { path } = await spine.repository();
     renameSync(path, `${path}-away`);
-    await expect(spine.start(contextId)).rejects.toMatchObject({ code: 'repository_missing' });
+    await expect(spine.start(contextId)).rejects.toMatchObject({
+      code: 'repository_missing',
+      message: expect.stringMatching(new RegExp(`directory ${path} does not exist.*mount it.*install -d`)),
+    });
     renameSync(`${path}-away`, path);
     await world.leavesNothing();
     await world.worksAgain();
@@ -49,7 +52,9 @@ requires(
     writeFileSync(join(path, contextId, 'disk-0'), 'a file in the way');
     await expect(spine.start(contextId)).rejects.toMatchObject({
       code: 'target_create_failed',
-      message: expect.stringContaining('disk-0'),
+      message: expect.stringMatching(
+        new RegExp(`${contextId}/disk-0.* cannot be created in repository repo-.*Remove what is in its way`),
+      ),
     });
     rmSync(join(path, contextId, 'disk-0'));
     await world.leavesNothing();
@@ -62,7 +67,7 @@ requires(
     execFileSync('mount', ['-o', 'remount,ro', mount.path]);
     await expect(spine.start(contextId)).rejects.toMatchObject({
       code: 'repository_not_writable',
-      message: expect.stringContaining(mount.path),
+      message: expect.stringMatching(new RegExp(`${mount.path} is not writable.*read-only.*Fix it with`)),
     });
     execFileSync('mount', ['-o', 'remount,rw', mount.path]);
     await world.leavesNothing();
@@ -76,7 +81,7 @@ requires(
     await setUp({ repositoryPath: small.path });
     await expect(spine.start(contextId)).rejects.toMatchObject({
       code: 'repository_full',
-      message: expect.stringMatching(/has \d+ MiB left/),
+      message: expect.stringMatching(new RegExp(`${small.path}.* has \\d+ MiB left.*Free space there`)),
     });
     await world.leavesNothing();
     await spine[Symbol.asyncDispose]();
@@ -91,7 +96,10 @@ requires(
     const { id } = await spine.start(await spine.protect(big));
     expect(await spine.end(id)).toMatchObject({
       state: 'failed',
-      error: { code: 'repository_full', message: expect.stringContaining('Free space there') },
+      error: {
+        code: 'repository_full',
+        message: expect.stringMatching(new RegExp(`${small.path}.*Free space there`)),
+      },
     });
     await world.leavesNothing();
     await world.worksAgain();

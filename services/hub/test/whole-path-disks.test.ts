@@ -151,5 +151,6 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, with all kinds of di
     expect(lines.some(({ error }) => String(error).startsWith(`${shown} (${vm.moref},`))).toBe(true);
     expect(lines.some((line) => line['clientPid'] !== undefined)).toBe(true);
     expect(logged.filter((line) => line.indexOf('\n') !== line.length - 1)).toEqual([]);
+    expect(logged.filter((line) => line.split('"jobId":').length > 2)).toEqual([]);
   });
 });

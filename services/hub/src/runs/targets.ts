@@ -1,5 +1,12 @@
 import { dirname, join } from 'node:path';
-import { diskLayout, SendenseError, toSendenseError, type DiskLayout, type DiskPlan } from '@sendense/core';
+import {
+  diskLayout,
+  SendenseError,
+  systemErrorCode,
+  toSendenseError,
+  type DiskLayout,
+  type DiskPlan,
+} from '@sendense/core';
 import { probeExport } from '@sendense/nbd';
 import { QemuImg, QemuNbd } from '@sendense/qemu';
 import { ensureDirectory, OwnedStack, type Logger } from '@sendense/runtime';
@@ -173,7 +180,7 @@ class TargetOpener {
 function explainCreateFailure(error: unknown, path: string, repository: UsableRepository): SendenseError {
   const context = { path, repository_id: repository.id };
   const failure = toSendenseError(error, 'target_create_failed');
-  const systemCode = error instanceof Error && 'code' in error ? error.code : undefined;
+  const systemCode = systemErrorCode(error);
   if (failure.code === 'out_of_space')
     return new SendenseError(
       'repository_full',
@@ -187,8 +194,11 @@ function explainCreateFailure(error: unknown, path: string, repository: UsableRe
       { context, cause: error },
     );
   if (failure.code !== 'target_create_failed') return failure;
-  return new SendenseError('target_create_failed', `${path} cannot be created: ${failure.message}`, {
-    context,
-    cause: error,
-  });
+  const inTheWay = systemCode === 'EEXIST' || systemCode === 'ENOTDIR';
+  const advice = inTheWay ? 'Remove what is in its way there' : 'Look after the file system there';
+  return new SendenseError(
+    'target_create_failed',
+    `${path} cannot be created in repository ${repository.id}: ${failure.message}. ${advice}`,
+    { context, cause: error },
+  );
 }

@@ -120,7 +120,7 @@ function tell(client: ChildProcess, message: AgentMessage, log: Logger): void {
   });
 }
 
-/** The client's own log lines go to the agent's log as they are; other lines are kept for the error. */
+/** The client's own log lines go to the agent's log, which names the job already; other lines are kept for the error. */
 function passLogLine(line: string, log: Logger): string | undefined {
   if (!line.startsWith('{')) return line;
   try {
@@ -130,6 +130,7 @@ function passLogLine(line: string, log: Logger): string | undefined {
       service: _service,
       pid: clientPid,
       time: _time,
+      jobId: _jobId,
       ...fields
     } = JSON.parse(line) as Record<string, unknown>;
     const write = level === 'error' || level === 'warn' || level === 'info' ? level : 'debug';
