@@ -23,7 +23,8 @@ export class OpenSshForward implements AsyncDisposable {
       throw new SendenseError('process_failed', 'sshd is not installed: apt-get install openssh-server');
     }
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    mkdirSync('/run/sshd', { recursive: true });
+    // An empty folder that sshd locks part of itself into, when root starts it.
+    if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
     for (const key of ['host', 'client']) {
       await execa('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(directory, key)]);
     }
