@@ -52,6 +52,8 @@ export async function startPair(
     SENDENSE_DATA_DIR: stage.path('hub'),
     SENDENSE_RUNTIME_DIR: stage.path('run', 'hub'),
     SENDENSE_EXPORT_DIR: stage.path('exports'),
+    // What runs is only what was asked for: the demo counts processes, the bench takes times.
+    SENDENSE_VERIFY_EVERY_DAYS: '0',
     ...options.hubSettings,
   };
   mkdirSync(hub.SENDENSE_EXPORT_DIR, { recursive: true, mode: 0o750 });
