@@ -78,6 +78,9 @@ install_packages() {
 setup_system() {
   [ -r /etc/debian_version ] || fail "this set-up knows Debian 12 and 13; on other systems install: ${SYSTEM_PACKAGES[*]}"
   [ "$(uname -m)" = x86_64 ] || fail "VDDK and this set-up are for x86_64, this machine is $(uname -m)"
+  case $ROOT$TOOLS in
+    *[[:space:]]*) fail "native add-ons cannot be compiled below a path with a space: move '$ROOT' to one without, for example ~/sendense" ;;
+  esac
   install_packages "${SYSTEM_PACKAGES[@]}"
 }
 
@@ -148,6 +151,11 @@ install_dependencies() {
   # Install scripts run only for the packages that pnpm-workspace.yaml allows. No add-on carries the name of this folder.
   CXXFLAGS="${CXXFLAGS:-} -ffile-prefix-map=$TOOLS=." pnpm install --frozen-lockfile --reporter=append-only >"$TOOLS/pnpm.log" 2>&1 || {
     tail -40 "$TOOLS/pnpm.log" >&2
+    return 1
+  }
+  # ssh2 goes on without its native cipher when that cannot be compiled, and is slow.
+  [ -s "$ROOT/packages/tunnel/node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node" ] || {
+    grep -a 'ssh2 install:' "$TOOLS/pnpm.log" | grep -v 'spawn args' | tail -40 >&2
     return 1
   }
 }
