@@ -17,19 +17,44 @@ export async function withDeadline<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new SendenseError('timeout', `${what} did not finish within ${timeoutMs / 1000} s`, {
-          retryable: true,
-        }),
-      );
-    }, timeoutMs);
+    timer = setTimeout(() => reject(tooLate(what, timeoutMs)), timeoutMs);
   });
   try {
     return await Promise.race([Promise.resolve().then(work), late]);
   } finally {
     clearTimeout(timer);
   }
+}
+
+const TURN_MS = 20;
+
+/**
+ * As {@link withDeadline}, for what others do (a file system, a peer): that this process itself was busy is not held
+ * against them. A turn of its event loop, in which their answer may have come, counts for 20 ms, however long it took.
+ */
+export async function withFairDeadline<T>(
+  what: string,
+  timeoutMs: number,
+  work: () => Promise<T> | T,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    let turns = Math.ceil(timeoutMs / TURN_MS);
+    timer = setInterval(() => {
+      if (--turns <= 0) reject(tooLate(what, timeoutMs));
+    }, TURN_MS);
+  });
+  try {
+    return await Promise.race([Promise.resolve().then(work), late]);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function tooLate(what: string, timeoutMs: number): SendenseError {
+  return new SendenseError('timeout', `${what} did not finish within ${timeoutMs / 1000} s`, {
+    retryable: true,
+  });
 }
 
 /**

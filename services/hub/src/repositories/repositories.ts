@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 import type { Catalog, RepositoryRecord } from '@sendense/catalog';
 import { printable, SendenseError, toSendenseError } from '@sendense/core';
-import { withDeadline, type Logger } from '@sendense/runtime';
+import { withDeadline, withFairDeadline, type Logger } from '@sendense/runtime';
 import type { RepositoryAccess, UsableRepository } from '../runs/index.js';
 import { LocalDirectory } from './local-directory.js';
 import type { RepositoryStatus, RepositoryType } from './repository-type.js';
@@ -123,7 +123,7 @@ export class Repositories implements RepositoryAccess {
   async check(record: RepositoryRecord): Promise<RepositoryStatus> {
     const running = this.#checking.get(record.id) ?? this.#startCheck(record);
     try {
-      return await withDeadline(`looking at ${record.path}`, CHECK_TIMEOUT_MS, () => running);
+      return await withFairDeadline(`looking at ${record.path}`, CHECK_TIMEOUT_MS, () => running);
     } catch (error) {
       return {
         available: false,
