@@ -108,6 +108,11 @@ export interface Backup {
   readonly error?: { readonly code: string; readonly message: string } | null;
 }
 
+export const BACKUP_STATES = [
+  ...['queued', 'preparing', 'running', 'sealing', 'cancelling'],
+  ...['completed', 'failed', 'cancelled'],
+] as const;
+
 export const FINAL_STATES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
 
 /** What a dry run answers. */
@@ -141,10 +146,13 @@ export interface BackupPlan {
   readonly retention: { readonly remove: readonly string[]; readonly merge_bytes: number };
 }
 
+export const TASK_STATES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
+export const TASK_KINDS = ['verify', 'export', 'remove', 'prune', 'rescan'] as const;
+
 /** Long work on a repository other than a backup. */
 export interface Task {
   readonly task_id: string;
-  /** verify | export | remove | prune | rescan */
+  /** One of {@link TASK_KINDS}. */
   readonly kind: string;
   readonly state: string;
   readonly subject_type: string;

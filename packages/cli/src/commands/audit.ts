@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { AuditEvent } from '../api-types.js';
 import { answerTable, type CommandContext } from '../command-context.js';
-import { wholeNumber } from '../option-values.js';
+import { rowLimit } from '../option-values.js';
 
 export function addAuditCommands(program: Command, context: CommandContext): void {
   program
@@ -9,7 +9,7 @@ export function addAuditCommands(program: Command, context: CommandContext): voi
     .description('who did what, and what the tunnel refused, newest first')
     .option('--action <action>', 'only this action: backup.start, tunnel.refused, …')
     .option('--actor <actor>', 'only of this actor: node:site-1, token:…')
-    .option('--limit <n>', 'at most this many', wholeNumber(1), 50)
+    .option('--limit <n>', 'at most this many', rowLimit, 50)
     .addHelpText('after', '\nExample:\n  sendense audit --action tunnel.refused')
     .action(async (options: { action?: string; actor?: string; limit: number }, command: Command) => {
       const { audit_events: rows } = await context

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { printable } from '@sendense/core';
-import type { Backup, BackupPlan } from '../api-types.js';
+import { BACKUP_STATES, type Backup, type BackupPlan } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { showBackup } from '../backup-view.js';
 import { followBackup } from '../follow.js';
-import { oneOf } from '../option-values.js';
+import { oneOf, rowLimit } from '../option-values.js';
 import { formatBytes } from '../output.js';
 import { showPlan } from '../plan-view.js';
 
@@ -67,10 +67,10 @@ Examples:
   backup
     .command('list')
     .description('backups, newest first')
-    .option('--state <state>', 'only those in this state')
+    .option('--state <state>', `only those that are ${BACKUP_STATES.join(', ')}`, oneOf(...BACKUP_STATES))
     .option('--vm <name>', 'only those of this VM')
-    .option('--limit <n>', 'at most this many', '50')
-    .action(async (options: { state?: string; vm?: string; limit: string }, command: Command) => {
+    .option('--limit <n>', 'at most this many', rowLimit, 50)
+    .action(async (options: { state?: string; vm?: string; limit: number }, command: Command) => {
       const { backups } = await context.api().get<{ backups: Backup[] }>('/api/v1/backups', {
         state: options.state,
         vm_name: options.vm,

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { printable } from '@sendense/core';
-import type { Task } from '../api-types.js';
+import { TASK_KINDS, TASK_STATES, type Task } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { followTask } from '../follow.js';
-import { wholeNumber } from '../option-values.js';
+import { oneOf, rowLimit } from '../option-values.js';
 import { showTask } from '../task-view.js';
 
 interface ListOptions {
@@ -21,9 +21,9 @@ export function addTaskCommands(program: Command, context: CommandContext): void
   task
     .command('list')
     .description('tasks, newest first')
-    .option('--state <state>', 'only those that are queued, running, completed, failed or cancelled')
-    .option('--kind <kind>', 'only those of this kind: verify, export, remove, prune or rescan')
-    .option('--limit <n>', 'at most this many', wholeNumber(1), 50)
+    .option('--state <state>', `only those that are ${TASK_STATES.join(', ')}`, oneOf(...TASK_STATES))
+    .option('--kind <kind>', `only those of this kind: ${TASK_KINDS.join(', ')}`, oneOf(...TASK_KINDS))
+    .option('--limit <n>', 'at most this many', rowLimit, 50)
     .addHelpText('after', '\nExample:\n  sendense task list --state running')
     .action(async ({ state, kind, limit }: ListOptions, command: Command) => {
       const { tasks } = await context.api().get<{ tasks: Task[] }>('/api/v1/tasks', { state, kind, limit });
