@@ -81,7 +81,7 @@ export class ApiClient {
 
   private async fetch(path: string, init: RequestInit): Promise<Response> {
     try {
-      return await fetch(new URL(path, this.url), init);
+      return await fetch(below(this.url, path), init);
     } catch (error) {
       const cause =
         error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
@@ -92,6 +92,12 @@ export class ApiClient {
       );
     }
   }
+}
+
+/** The hub may be behind a proxy that gives it a path of its own: `https://example.org/sendense`. */
+function below(url: string, path: string): URL {
+  const prefix = new URL(url).pathname.replace(/\/+$/, '');
+  return new URL(`${prefix}${path}`, url);
 }
 
 async function problem(response: Response): Promise<ApiError> {

@@ -28,7 +28,8 @@ export function configPath(env: NodeJS.ProcessEnv): string {
 
 /** What `sendense login` stored, overridden by SENDENSE_URL and SENDENSE_TOKEN. @throws `invalid_config` */
 export function readConfig(env: NodeJS.ProcessEnv): ConfigInForce {
-  const stored = readStored(configPath(env));
+  // What is not asked for cannot be wrong: an environment that says it all needs no file.
+  const stored = env['SENDENSE_URL'] && env['SENDENSE_TOKEN'] ? {} : readStored(configPath(env));
   const url = env['SENDENSE_URL'] || stored.url || DEFAULT_URL;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw new SendenseError('invalid_config', `the hub's address must be an http or https URL, got '${url}'`);
@@ -46,24 +47,38 @@ export async function storeConfig(env: NodeJS.ProcessEnv, config: CliConfig): Pr
   return path;
 }
 
+/** @throws `invalid_config` for a file that is there and cannot be used; what is in it is not shown */
 function readStored(path: string): Partial<CliConfig> {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
-  } catch {
-    return {};
-  }
-  try {
-    const { url, token } = JSON.parse(text) as Record<string, unknown>;
-    return {
-      ...(typeof url === 'string' ? { url } : {}),
-      ...(typeof token === 'string' ? { token } : {}),
-    };
   } catch (error) {
-    throw new SendenseError(
-      'invalid_config',
-      `${path} is not valid JSON: correct it, or run 'sendense login' again`,
-      { cause: error },
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return {};
+    throw unusable(
+      `${path} cannot be read (${message}): make it readable for you (chown, chmod 600), or set SENDENSE_URL and SENDENSE_TOKEN instead`,
+      error,
     );
   }
+  const again = "correct it, or remove it and run 'sendense login' again";
+  let stored: unknown;
+  try {
+    stored = JSON.parse(text);
+  } catch (error) {
+    throw unusable(`${path} is not valid JSON: ${again}`, error);
+  }
+  if (typeof stored !== 'object' || stored === null || Array.isArray(stored))
+    throw unusable(`${path} is not as 'sendense login' writes it (an object with url and token): ${again}`);
+  const { url, token } = stored as Record<string, unknown>;
+  for (const [name, value] of Object.entries({ url, token }))
+    if (value !== undefined && typeof value !== 'string')
+      throw unusable(`${path} is not as 'sendense login' writes it (${name} must be a text): ${again}`);
+  return {
+    ...(typeof url === 'string' ? { url } : {}),
+    ...(typeof token === 'string' ? { token } : {}),
+  };
+}
+
+function unusable(message: string, cause?: unknown): SendenseError {
+  return new SendenseError('invalid_config', message, { cause });
 }

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { temporaryDirectory } from '@sendense/runtime/testing';
+import { ApiClient } from '../src/client.js';
 import { FakeHub } from './fake-hub.js';
 
 const TOKEN = 'sdt_a-secret-of-the-tests';
@@ -34,6 +35,15 @@ describe('login', () => {
     expect(out).toBe(`Logged in to ${hub.url}; stored in ${user.config}.`);
   });
 
+  it('finds a hub behind a path of its proxy', async () => {
+    await using hub = await FakeHub.start();
+    using user = home();
+    hub.answers('GET /sendense/api/v1/repositories', { body: { repositories: [] } });
+    const { exitCode } = await hub.run(user.login(`${hub.url}/sendense`), { env: user.env });
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(readFileSync(user.config, 'utf8'))).toMatchObject({ url: `${hub.url}/sendense` });
+  });
+
   it('stores nothing when the hub refuses the token', async () => {
     await using hub = await FakeHub.start();
     using user = home();
@@ -64,6 +74,19 @@ describe('the address of the hub', () => {
     const { exitCode } = await hub.run(args, { env: { ...user.env, SENDENSE_URL: hub.url } });
     expect(exitCode).toBe(0);
     expect(JSON.parse(readFileSync(user.config, 'utf8'))).toMatchObject({ url: hub.url });
+  });
+
+  it.each(['', '/', '/sendense', '/sendense/', '/a/b'])('keeps a path of its own: "%s"', async (path) => {
+    await using hub = await FakeHub.start();
+    const prefix = path.replace(/\/$/, '');
+    hub.answers(`GET ${prefix}/api/v1/tasks/a%2Fb`, {
+      status: 404,
+      body: { code: 'not_found', detail: 'so' },
+    });
+    hub.answers(`GET ${prefix}/api/v1/tasks?limit=50`, { body: { tasks: [] } });
+    const api = new ApiClient(`${hub.url}${path}`, undefined);
+    expect(await api.get('/api/v1/tasks', { limit: 50 })).toEqual({ tasks: [] });
+    await expect(api.get('/api/v1/tasks/a%2Fb')).rejects.toMatchObject({ message: 'so' });
   });
 
   it.each(['hub.example:8082', 'ftp://hub.example', 'http://', 'http:// /'])(
@@ -131,15 +154,40 @@ describe('config', () => {
     }
   });
 
-  it('refuses a file that is not JSON without showing what is in it', async () => {
+  it.each([
+    ['not JSON', `token = ${TOKEN}`, 'is not valid JSON'],
+    ['a list', `["${TOKEN}"]`, 'an object with url and token'],
+    ['a text', `"${TOKEN}"`, 'an object with url and token'],
+    ['nothing at all', 'null', 'an object with url and token'],
+    ['a token that is none', `{"url":"http://h","token":["${TOKEN}"]}`, 'token must be a text'],
+    ['a url that is none', `{"url":8082,"token":"${TOKEN}"}`, 'url must be a text'],
+  ])('refuses a file that is %s without showing what is in it', async (_what, content, words) => {
     await using hub = await FakeHub.start();
     using user = home();
-    hub.answers(CHECK, { body: { repositories: [] } });
-    await hub.run(user.login(hub.url), { env: user.env });
-    writeFileSync(user.config, `token = ${TOKEN}`);
+    mkdirSync(dirname(user.config));
+    writeFileSync(user.config, content);
     const { exitCode, out, err } = await hub.run(['config'], { env: user.env });
     expect(exitCode).toBe(2);
-    expect(err).toContain(`${user.config} is not valid JSON`);
+    expect(err).toMatch(
+      /^sendense: .*: correct it, or remove it and run 'sendense login' again \[invalid_config\]$/,
+    );
+    expect(err).toContain(user.config);
+    expect(err).toContain(words);
     expect(`${out}${err}`).not.toContain(TOKEN);
+    // Nobody who says it all in the environment needs the file.
+    const env = { ...user.env, SENDENSE_URL: hub.url, SENDENSE_TOKEN: OTHER };
+    expect((await hub.run(['config'], { env })).exitCode).toBe(0);
+  });
+
+  it('refuses a file that cannot be read, which is not the same as none', async () => {
+    await using hub = await FakeHub.start();
+    using user = home();
+    mkdirSync(user.config, { recursive: true });
+    const { exitCode, err } = await hub.run(['config'], { env: user.env });
+    expect(exitCode).toBe(2);
+    expect(err).toMatch(
+      / cannot be read \(EISDIR.*\): make it readable for you .*, or set SENDENSE_URL and SENDENSE_TOKEN/,
+    );
+    expect(err).toContain(user.config);
   });
 });
