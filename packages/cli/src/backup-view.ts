@@ -51,9 +51,9 @@ export function progressLine(backup: Backup): string {
   return amountOf(progress);
 }
 
-/** Piped: a line for each disk and one for the whole. */
+/** Piped: a line for each disk and one for the whole; none until it is known how much there is to do. */
 export function progressLines(backup: Backup): string[] {
-  if (!backup.progress) return [backup.state];
+  if (!backup.progress) return [];
   const disks = (backup.progress.disks ?? []).map((disk) => `disk ${disk.disk_key}\t${amountOf(disk)}`);
   return [...disks, `total\t${progressLine(backup)}`];
 }

@@ -16,7 +16,7 @@ interface Followed<T> {
   readonly id: string;
   /** On a terminal: lines that replace each other. */
   readonly live: (now: T) => string;
-  /** Piped: the ends of the lines. */
+  /** Piped: the ends of the lines; without any it is one line with the state. */
   readonly progress: (now: T) => readonly string[];
 }
 
@@ -46,11 +46,16 @@ export async function followBackup(
 export async function followTask(context: CommandContext, command: Command, taskId: string): Promise<void> {
   const path = `/api/v1/tasks/${encodeURIComponent(taskId)}`;
   const task = await follow<Task>(context, command, {
-    ...{ path, id: taskId, live: taskLiveView, progress: (now) => [taskProgress(now)] },
+    ...{ path, id: taskId, live: taskLiveView, progress: progressOf },
   });
   context.exitCode = taskExitCode(task);
   if (context.tty && !inJson(command)) context.draw(taskLiveView(task));
   context.print(inJson(command) ? JSON.stringify(task, undefined, 2) : taskOutcome(task));
+}
+
+function progressOf(task: Task): string[] {
+  const progress = taskProgress(task);
+  return progress === task.state ? [] : [progress];
 }
 
 /**
@@ -69,10 +74,9 @@ async function follow<T extends { readonly state: string }>(
     if (context.tty && !inJson(command)) {
       context.draw(followed.live(now));
     } else {
-      const lines = followed
-        .progress(now)
-        .map((end) => `${followed.id}\t${now.state}\t${end}`)
-        .join('\n');
+      const state = `${followed.id}\t${now.state}`;
+      const ends = followed.progress(now);
+      const lines = ends.length === 0 ? state : ends.map((end) => `${state}\t${end}`).join('\n');
       const due = lines !== last.lines && Date.now() - last.at >= LINE_EVERY_MS;
       if (now.state !== last.state || due) {
         context.note(lines);

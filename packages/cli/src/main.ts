@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { delay } from '@sendense/runtime';
 import { apiFor, EXIT, type CommandContext } from './command-context.js';
+import { LiveView } from './live-view.js';
 import { runProgram } from './program.js';
 
 /** Asks without echo: readline writes what is typed into a stream that shows nothing. */
@@ -16,18 +17,14 @@ async function askSecret(prompt: string): Promise<string | undefined> {
   return answer;
 }
 
-let drawnLines = 0;
+const view = new LiveView(process.stdout, process.stderr);
 const context: CommandContext = {
   env: process.env,
   tty: process.stdout.isTTY,
   api: apiFor(process.env),
-  print: (text) => process.stdout.write(`${text}\n`),
-  note: (text) => process.stderr.write(`${text}\n`),
-  draw: (text) => {
-    const up = drawnLines > 0 ? `\u001b[${drawnLines}A\u001b[J` : '';
-    drawnLines = text.split('\n').length;
-    process.stdout.write(`${up}${text}\n`);
-  },
+  print: (text) => view.print(text),
+  note: (text) => view.note(text),
+  draw: (text) => view.draw(text),
   askSecret,
   pause: delay,
   exitCode: 0,

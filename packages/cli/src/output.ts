@@ -52,6 +52,18 @@ function width(text: string): number {
   return columns;
 }
 
+/** As much of a text as fits into so many columns. */
+export function cut(text: string, columns: number): string {
+  if (width(text) <= columns) return text;
+  let [kept, taken] = ['', 0];
+  for (const { segment } of segmenter.segment(text)) {
+    taken += width(segment);
+    if (taken > columns) break;
+    kept += segment;
+  }
+  return kept;
+}
+
 function pad(text: string, columns: number, align: 'left' | 'right'): string {
   const missing = ' '.repeat(Math.max(0, columns - width(text)));
   return align === 'left' ? text + missing : missing + text;

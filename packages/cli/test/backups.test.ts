@@ -63,13 +63,35 @@ describe('a backup that is followed', () => {
     const { exitCode, out, err, drawn } = await hub.run([...START_COMMAND, '--follow']);
     expect(exitCode).toBe(0);
     expect(err.split('\n').map((line) => line.split('\t'))).toEqual([
-      [ID, 'queued', 'queued'],
+      [ID, 'queued'],
       [ID, 'running', 'disk 2000', DISK_2000],
       [ID, 'running', 'disk 2001', DISK_2001],
       [ID, 'running', 'total', HALFWAY],
     ]);
     expect(out).toBe(`${ID} completed.`);
     expect(drawn).toEqual([]);
+  });
+
+  it('says a state once until it is known how much there is to do, and nothing that did not change', async () => {
+    await using hub = await FakeHub.start();
+    hub.answers(
+      BACKUP,
+      queued,
+      queued,
+      backup('preparing'),
+      backup('preparing'),
+      running,
+      running,
+      completed,
+    );
+    const { err } = await hub.run(['backup', 'follow', ID]);
+    expect(err.split('\n').map((line) => line.split('\t'))).toEqual([
+      [ID, 'queued'],
+      [ID, 'preparing'],
+      [ID, 'running', 'disk 2000', DISK_2000],
+      [ID, 'running', 'disk 2001', DISK_2001],
+      [ID, 'running', 'total', HALFWAY],
+    ]);
   });
 
   it('is one block on a terminal that is drawn anew: each disk and the total', async () => {
@@ -221,6 +243,24 @@ describe('backup list', () => {
       [ID, 'pgtest1', 'full', 'failed', '2', '-', '2026-11-21T08:43:16.000Z', 'repository_full'],
     ]);
     expect(JSON.parse((await hub.run([...LIST_COMMAND, '--json'])).out)).toEqual([running.body, failed.body]);
+  });
+
+  it.each([
+    [
+      '--state',
+      'nonsense',
+      'expected queued, preparing, running, sealing, cancelling, completed, failed or cancelled',
+    ],
+    ['--limit', 'abc', 'expected a whole number from 1 to 250'],
+    ['--limit', '0', 'expected a whole number from 1 to 250'],
+    ['--limit', '251', 'expected a whole number from 1 to 250'],
+    ['--limit', '1e2', 'expected a whole number from 1 to 250'],
+  ])('refuses %s %s before the hub is asked, and says what there is', async (option, value, words) => {
+    await using hub = await FakeHub.start();
+    const { exitCode, err } = await hub.run(['backup', 'list', option, value]);
+    expect(exitCode).toBe(2);
+    expect(err).toContain(`'${value}' is invalid. ${words}`);
+    expect(hub.asked).toEqual([]);
   });
 
   it('that is empty says what to do, and is an empty list in JSON', async () => {

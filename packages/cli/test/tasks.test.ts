@@ -186,7 +186,27 @@ describe('tasks', () => {
     );
     hub.answers('GET /api/v1/tasks?limit=50', { body: { tasks: [] } });
     expect((await hub.run(['task', 'list'])).err).toContain('No task yet');
-    expect((await hub.run(['task', 'list', '--limit', '0'])).exitCode).toBe(2);
+    expect(hub.asked).toHaveLength(3);
+  });
+
+  it.each([
+    ['task', '--state', 'preparing', 'expected queued, running, completed, failed or cancelled'],
+    ['task', '--kind', 'backup', 'expected verify, export, remove, prune or rescan'],
+    ['task', '--limit', '0', 'expected a whole number from 1 to 250'],
+    ['audit', '--limit', 'many', 'expected a whole number from 1 to 250'],
+  ])('are not asked for by what there is not: %s %s %s', async (what, option, value, words) => {
+    await using hub = await FakeHub.start();
+    const { exitCode, err } = await hub.run([what, ...(what === 'task' ? ['list'] : []), option, value]);
+    expect(exitCode).toBe(2);
+    expect(err).toContain(`'${value}' is invalid. ${words}`);
+    expect(hub.asked).toEqual([]);
+  });
+
+  it('say a state once where they are followed through a pipe', async () => {
+    await using hub = await FakeHub.start();
+    hub.answers(TASK, task('running'), task('cancelling'), task('cancelling'), task('cancelled'));
+    const { err } = await hub.run(['task', 'follow', 'task-1']);
+    expect(err).toBe('task-1\trunning\tat work\ntask-1\tcancelling');
   });
 
   it('are cancelled, or say why they cannot be', async () => {
