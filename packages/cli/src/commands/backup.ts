@@ -21,7 +21,13 @@ interface StartOptions extends PlanOptions {
 }
 
 export function addBackupCommands(program: Command, context: CommandContext): void {
-  const backup = program.command('backup').description('start and watch backups');
+  const backup = program
+    .command('backup')
+    .description('start and watch backups')
+    .addHelpText(
+      'after',
+      '\nExample:\n  sendense backup start pgtest1 --repository repo-local-1795250596 --follow',
+    );
   const path = (id: string) => `/api/v1/backups/${encodeURIComponent(id)}`;
 
   backup
@@ -70,6 +76,7 @@ Examples:
     .option('--state <state>', `only those that are ${BACKUP_STATES.join(', ')}`, oneOf(...BACKUP_STATES))
     .option('--vm <name>', 'only those of this VM')
     .option('--limit <n>', 'at most this many', rowLimit, 50)
+    .addHelpText('after', '\nExample:\n  sendense backup list --state failed --limit 10')
     .action(async (options: { state?: string; vm?: string; limit: number }, command: Command) => {
       const { backups } = await context.api().get<{ backups: Backup[] }>('/api/v1/backups', {
         state: options.state,
@@ -97,6 +104,7 @@ Examples:
   backup
     .command('show <id>')
     .description('one backup, with its disks')
+    .addHelpText('after', '\nExample:\n  sendense backup show backup-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<Backup>(path(id));
       answer(context, command, found, showBackup(found, context.tty));
@@ -105,12 +113,14 @@ Examples:
   backup
     .command('follow <id>')
     .description('show progress until it ends; the exit code is the outcome')
+    .addHelpText('after', '\nExample:\n  sendense backup follow backup-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => followBackup(context, command, id));
 
   backup
     .command('cancel <id>')
     .description('stop a backup and release everything it holds')
     .option('--follow', 'wait until it has ended')
+    .addHelpText('after', '\nExample:\n  sendense backup cancel backup-pgtest1-20261121-084316 --follow')
     .action(async (id: string, options: { follow?: boolean }, command: Command) => {
       const cancelled = await context.api().post<Backup>(`${path(id)}/cancel`);
       if (options.follow) await followBackup(context, command, id);

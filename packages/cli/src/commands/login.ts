@@ -15,7 +15,10 @@ export function addLoginCommands(program: Command, context: CommandContext): voi
     .addHelpText(
       'after',
       `
-The first token is made on the hub itself:
+The first token is made on the hub itself.
+
+Examples:
+  sendense login --url https://hub.example.org
   sendense-hub token create --name admin --role admin | sendense login --token-file -`,
     )
     .action(async (options: { url?: string; tokenFile?: string }, command: Command) => {
@@ -31,6 +34,7 @@ The first token is made on the hub itself:
   program
     .command('status')
     .description("show the hub's health and what it is doing")
+    .addHelpText('after', '\nExample:\n  sendense status')
     .action(async (_options: unknown, command: Command) => {
       const health = await context.api().get<{
         status: string;

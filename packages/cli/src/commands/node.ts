@@ -5,13 +5,16 @@ import { answer, answerTable, type CommandContext } from '../command-context.js'
 import { facts, table } from '../output.js';
 
 export function addNodeCommands(program: Command, context: CommandContext): void {
-  const node = program.command('node').description('node appliances');
+  const node = program
+    .command('node')
+    .description('node appliances')
+    .addHelpText('after', '\nExample:\n  sendense node add site-1');
   const path = (name: string) => `/api/v1/nodes/${encodeURIComponent(name)}`;
 
   node
     .command('add <name>')
     .description('name a new node and make the one-time token that enrols it')
-    .addHelpText('after', '\nExample:\n  sendense node add esx-site-1')
+    .addHelpText('after', '\nExample:\n  sendense node add site-1')
     .action(async (name: string, _options: unknown, command: Command) => {
       const made = await context.api().post<EnrolmentToken>('/api/v1/nodes', { name });
       answer(context, command, made, enrolment(made));
@@ -20,6 +23,7 @@ export function addNodeCommands(program: Command, context: CommandContext): void
   node
     .command('token <name>')
     .description('make a new one-time token for a node (the old one stops working)')
+    .addHelpText('after', '\nExample:\n  sendense node token site-1')
     .action(async (name: string, _options: unknown, command: Command) => {
       const made = await context.api().post<EnrolmentToken>(`${path(name)}/token`);
       answer(context, command, made, enrolment(made));
@@ -28,6 +32,7 @@ export function addNodeCommands(program: Command, context: CommandContext): void
   node
     .command('list')
     .description('nodes and whether they are connected')
+    .addHelpText('after', '\nExample:\n  sendense node list')
     .action(async (_options: unknown, command: Command) => {
       const rows = await context.api().list<NodeInfo>('/api/v1/nodes', 'nodes');
       answerTable(
@@ -47,6 +52,7 @@ export function addNodeCommands(program: Command, context: CommandContext): void
   node
     .command('show <name>')
     .description('one node, with what it has for backups')
+    .addHelpText('after', '\nExample:\n  sendense node show site-1')
     .action(async (name: string, _options: unknown, command: Command) => {
       const found = await context.api().get<NodeInfo>(path(name));
       const checks = table(
@@ -71,7 +77,10 @@ export function addNodeCommands(program: Command, context: CommandContext): void
   node
     .command('grpc <name>')
     .description('the socket of a node and the grpcurl commands for it, to run on the hub as its user')
-    .addHelpText('after', '\nExamples of every call are in docs/grpcurl.md.')
+    .addHelpText(
+      'after',
+      '\nExample:\n  sendense node grpc site-1\n\nExamples of every call are in docs/grpcurl.md.',
+    )
     .action(async (name: string, _options: unknown, command: Command) => {
       const { state, grpc_socket: socket } = await context.api().get<NodeInfo>(path(name));
       if (!socket) throw notConnected(name, state);
@@ -87,6 +96,7 @@ export function addNodeCommands(program: Command, context: CommandContext): void
   node
     .command('revoke <name>')
     .description('end the node’s connections and never accept its key again')
+    .addHelpText('after', '\nExample:\n  sendense node revoke site-1')
     .action(async (name: string, _options: unknown, command: Command) => {
       await context.api().delete(path(name));
       answer(context, command, { name }, `Revoked ${name}.`);

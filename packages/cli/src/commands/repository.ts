@@ -12,7 +12,11 @@ interface AddOptions {
 }
 
 export function addRepositoryCommands(program: Command, context: CommandContext): void {
-  const repository = program.command('repository').alias('repo').description('where backups are kept');
+  const repository = program
+    .command('repository')
+    .alias('repo')
+    .description('where backups are kept')
+    .addHelpText('after', '\nExample:\n  sendense repository add main --path /srv/backup');
 
   repository
     .command('add <name>')
@@ -39,6 +43,7 @@ Example:
   repository
     .command('list')
     .description('repositories, their space and their state')
+    .addHelpText('after', '\nExample:\n  sendense repository list')
     .action(async (_options: unknown, command: Command) => {
       const rows = await context.api().list<Repository>('/api/v1/repositories', 'repositories');
       answerTable(
@@ -62,6 +67,7 @@ Example:
   repository
     .command('show <id>')
     .description('one repository')
+    .addHelpText('after', '\nExample:\n  sendense repository show repo-local-1795250596')
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<Repository>(`/api/v1/repositories/${encodeURIComponent(id)}`);
       answer(context, command, found, shown(found));
@@ -89,6 +95,7 @@ Example:
   repository
     .command('remove <id>')
     .description('forget a repository; its files stay')
+    .addHelpText('after', '\nExample:\n  sendense repository remove repo-local-1795250596')
     .action(async (id: string, _options: unknown, command: Command) => {
       await context.api().delete(`/api/v1/repositories/${encodeURIComponent(id)}`);
       answer(context, command, { repository_id: id }, `Removed ${id}. Its files are untouched.`);

@@ -9,7 +9,10 @@ import { POINT_COLUMNS, showPoint, suspectNotes } from '../restore-point-view.js
 const path = (id: string) => `/api/v1/restore-points/${encodeURIComponent(id)}`;
 
 export function addRestorePointCommands(program: Command, context: CommandContext): void {
-  const point = program.command('restore-point').description('what can be restored');
+  const point = program
+    .command('restore-point')
+    .description('what can be restored')
+    .addHelpText('after', '\nExample:\n  sendense restore-point list --vm pgtest1');
   addReading(point, context);
   addVerify(point, context);
   addExport(point, context);

@@ -30,7 +30,10 @@ export function addRetentionCommands(program: Command, context: CommandContext):
       'after',
       `
 A policy belongs to a VM, or is the default of a repository for VMs that have none of their own. Without any, every
-restore point is kept. The newest good one and those that are held always stay.`,
+restore point is kept. The newest good one and those that are held always stay.
+
+Example:
+  sendense retention set --vm pgtest1 --keep-last 3 --daily 7`,
     );
   addPolicies(retention, context);
   addPruning(retention, context);

@@ -15,7 +15,8 @@ interface ListOptions {
 export function addTaskCommands(program: Command, context: CommandContext): void {
   const task = program
     .command('task')
-    .description('long work on repositories: verifying, exporting, removing, pruning, rescanning');
+    .description('long work on repositories: verifying, exporting, removing, pruning, rescanning')
+    .addHelpText('after', '\nExample:\n  sendense task list --state running');
   const path = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 
   task

@@ -22,7 +22,10 @@ interface UpdateOptions {
 const path = (id: string) => `/api/v1/vcenters/${encodeURIComponent(id)}`;
 
 export function addVCenterCommands(program: Command, context: CommandContext): void {
-  const vcenter = program.command('vcenter').description('vCenters and stand-alone ESXi hosts');
+  const vcenter = program
+    .command('vcenter')
+    .description('vCenters and stand-alone ESXi hosts')
+    .addHelpText('after', '\nExample:\n  sendense vcenter vms vcenter-main');
   addUpdateCommand(vcenter, context);
 
   vcenter
@@ -67,6 +70,7 @@ Example:
   vcenter
     .command('list')
     .description('known vCenters')
+    .addHelpText('after', '\nExample:\n  sendense vcenter list')
     .action(async (_options: unknown, command: Command) => {
       const rows = await context.api().list<VCenter>('/api/v1/vcenters', 'vcenters');
       answerTable(
@@ -87,6 +91,7 @@ Example:
   vcenter
     .command('check <id>')
     .description('log in through the node and report what answers')
+    .addHelpText('after', '\nExample:\n  sendense vcenter check vcenter-main')
     .action(async (id: string, _options: unknown, command: Command) => {
       const result = await context.api().post<Record<string, string>>(`${path(id)}/check`);
       answer(context, command, result, facts(Object.entries(result)));
@@ -95,6 +100,7 @@ Example:
   vcenter
     .command('vms <id>')
     .description('the VMs it has now')
+    .addHelpText('after', '\nExample:\n  sendense vcenter vms vcenter-main')
     .action(async (id: string, _options: unknown, command: Command) => {
       const rows = await context.api().list<DiscoveredVm>(`${path(id)}/vms`, 'vms');
       answerTable(
@@ -120,6 +126,7 @@ Example:
   vcenter
     .command('remove <id>')
     .description('forget a vCenter and its stored password')
+    .addHelpText('after', '\nExample:\n  sendense vcenter remove vcenter-main')
     .action(async (id: string, _options: unknown, command: Command) => {
       await context.api().delete(path(id));
       answer(context, command, { vcenter_id: id }, `Removed ${id} and its stored password.`);

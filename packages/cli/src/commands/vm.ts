@@ -5,13 +5,16 @@ import { answer, answerTable, type CommandContext } from '../command-context.js'
 import { facts, formatBytes, table } from '../output.js';
 
 export function addVmCommands(program: Command, context: CommandContext): void {
-  const vm = program.command('vm').description('protected virtual machines');
+  const vm = program
+    .command('vm')
+    .description('protected virtual machines')
+    .addHelpText('after', '\nExample:\n  sendense vm protect pgtest1 --vcenter vcenter-main');
 
   vm.command('protect <name>')
     .description('put a VM under protection: it gets a context that backups belong to')
     .requiredOption('--vcenter <id>', 'the vCenter it is in')
     .option('--moref', 'the name given is a moref (vm-57), for VMs that share a name')
-    .addHelpText('after', '\nExample:\n  sendense vm protect pgtest1 --vcenter vc-main-20261121-084316')
+    .addHelpText('after', '\nExample:\n  sendense vm protect pgtest1 --vcenter vcenter-main')
     .action(async (name: string, options: { vcenter: string; moref?: boolean }, command: Command) => {
       const which = options.moref ? { moref: name } : { vm_name: name };
       const made = await context
@@ -22,6 +25,7 @@ export function addVmCommands(program: Command, context: CommandContext): void {
 
   vm.command('list')
     .description('protected VMs')
+    .addHelpText('after', '\nExample:\n  sendense vm list')
     .action(async (_options: unknown, command: Command) => {
       const rows = await context.api().list<ProtectedVm>('/api/v1/vms', 'vms');
       answerTable(
@@ -47,6 +51,7 @@ export function addVmCommands(program: Command, context: CommandContext): void {
 
   vm.command('show <context>')
     .description('one protected VM and its disks')
+    .addHelpText('after', '\nExample:\n  sendense vm show ctx-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       const found = await context.api().get<ProtectedVm>(`/api/v1/vms/${encodeURIComponent(id)}`);
       answer(context, command, found, shown(found, context.tty));
@@ -54,6 +59,7 @@ export function addVmCommands(program: Command, context: CommandContext): void {
 
   vm.command('unprotect <context>')
     .description('end protection; restore points stay')
+    .addHelpText('after', '\nExample:\n  sendense vm unprotect ctx-pgtest1-20261121-084316')
     .action(async (id: string, _options: unknown, command: Command) => {
       await context.api().delete(`/api/v1/vms/${encodeURIComponent(id)}`);
       answer(context, command, { context_id: id }, `${id} is no longer protected.`);
