@@ -85,11 +85,21 @@ static bool take(_Atomic int64_t *counter)
   return false;
 }
 
-static void wait_ms(uint64_t ms)
+static uint64_t now_ms(void)
 {
-  struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-  while (ms > 0 && nanosleep(&left, &left) != 0)
-    continue;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Waits as ordered, or until the order is taken back. Returns whether it still stands. */
+static bool wait_in(const struct slot *slot, enum fault_place place)
+{
+  const struct timespec nap = {.tv_nsec = 5 * 1000000};
+  uint64_t end = now_ms() + slot->delay_ms;
+  while (slot->place == (uint32_t)place && now_ms() < end)
+    nanosleep(&nap, NULL);
+  return slot->place == (uint32_t)place;
 }
 
 VixError strike(enum fault_place place, const char *vm, int64_t disk_key, uint64_t offset, uint64_t length)
@@ -106,8 +116,7 @@ VixError strike(enum fault_place place, const char *vm, int64_t disk_key, uint64
     slot->struck++;
     if (slot->crash)
       raise(SIGKILL); /* as gone as after a crash, without leaving a core file */
-    wait_ms(slot->delay_ms);
-    if (slot->error != VIX_OK)
+    if (wait_in(slot, place) && slot->error != VIX_OK)
       return slot->error;
   }
   return VIX_OK;

@@ -11,14 +11,20 @@ export interface StruckFault extends LabFault {
   readonly cleared: AbortSignal;
 }
 
-/** Until the delay is over, or the fault cleared. @throws the signal's reason */
-export async function holdUp({ delayMs, cleared }: StruckFault, signal: AbortSignal): Promise<void> {
-  if (delayMs === undefined) return;
+/**
+ * Until the delay is over, or the fault cleared.
+ *
+ * @returns whether it still stands: one that is cleared does nothing else either
+ * @throws the signal's reason
+ */
+export async function holdUp({ delayMs, cleared }: StruckFault, signal: AbortSignal): Promise<boolean> {
+  if (delayMs === undefined) return true;
   try {
     await delay(delayMs, AbortSignal.any([signal, cleared]));
   } catch (error) {
     if (signal.aborted) throw error;
   }
+  return !cleared.aborted;
 }
 
 interface Entry {

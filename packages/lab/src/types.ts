@@ -165,7 +165,7 @@ export interface LabFault {
   readonly message?: string;
   /** Where a method that starts a task fails or is delayed: the call, or the task. @default 'task' for those */
   readonly stage?: 'call' | 'task';
-  /** Of a method of the API: until it is cleared, at the longest. */
+  /** Until it is cleared, at the longest. */
   readonly delayMs?: number;
   /** Drop the connection: before anything was done, or after it, so that only the answer is lost. */
   readonly drop?: 'before' | 'after' | boolean;

@@ -240,7 +240,7 @@ async function strikeCall(
 ): Promise<number | undefined> {
   for (const fault of faults) {
     const inTask = strikesTask(method, fault);
-    if (!inTask) await holdUp(fault, signal);
+    if (!inTask && !(await holdUp(fault, signal))) continue;
     if (fault.drop === 'before' || fault.drop === true) throw new HangUp();
     if (fault.httpStatus !== undefined) return fault.httpStatus;
     if (fault.fault !== undefined && !inTask) {

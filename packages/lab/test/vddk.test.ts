@@ -95,6 +95,18 @@ describeWith('the stand-in libvixDiskLib under the real nbdkit and its vddk plug
     await compareImages(`${folder.path}/again.raw`, frozen);
   });
 
+  it('holds reads until the fault is cleared', async () => {
+    using folder = temporaryDirectory();
+    await using lab = await startLab({ directory: `${folder.path}/lab` });
+    const disk = await frozenDisk(lab, MiB, [{ offset: 0, random: 'a', length: MiB }]);
+    await using nbdkit = await serveDisk(lab, folder.path, disk);
+    lab.setFault({ operation: 'vddk.read', delayMs: 3_600_000, fault: '14009' });
+    const copy = copyOut(nbdkit.uri, `${folder.path}/copy.raw`);
+    await eventually('it is held', () => lab.faults()[0]!.struck > 0);
+    lab.clearFaults();
+    await copy;
+  });
+
   it('refuses reads of a snapshot that was removed, instead of mixing old and new', async () => {
     using folder = temporaryDirectory();
     await using lab = await startLab({ directory: `${folder.path}/lab` });

@@ -34,7 +34,7 @@ export function startVmTask(call: Call, vm: VmState, descriptionId: string, work
     ({ moref }) =>
       async (progress) => {
         for (const fault of faults) {
-          await holdUp(fault, service.stopping);
+          if (!(await holdUp(fault, service.stopping))) continue;
           if (fault.fault !== undefined)
             throw orderedFault(fault.fault, fault.message, { target: entity, task: moref });
         }
