@@ -55,7 +55,7 @@ requires(
   });
 
   it('waits for the snapshot that is being removed', async () => {
-    await setUp();
+    await setUp({ timing: { nodeCancelMs: 60_000 } });
     const hold = node.hold('removing');
     const { id } = await spine.start(contextId);
     await hold.reached;

@@ -10,7 +10,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, when vCenter fails',
   let vm: LabVm;
 
   beforeAll(async () => {
-    all = await Constellation.start();
+    all = await Constellation.start({ timing: { nodeCancelMs: 60_000 } });
     vm = await all.addVm({ name: 'pgtest1', disks: [{ sizeBytes: 17 * MIB }] }, 16 * MIB);
   });
 
@@ -29,13 +29,13 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, when vCenter fails',
     expect(removed).toBe(created);
   });
 
-  /** Something happens while bytes flow, slowly; then the rest is read at once. */
+  /** Something happens while bytes flow. What is not read by then is not read before it has happened. */
   async function inTheMiddle(happens: () => unknown): Promise<string> {
-    const slowness = all.lab.setFault({ operation: 'vddk.read', after: 1, delayMs: 500 });
+    const hold = all.lab.setFault({ operation: 'vddk.read', after: 1, delayMs: 600_000 });
     const { backup_id: id } = await all.flowing('pgtest1');
     await happens();
     expect(await all.backup(id)).toMatchObject({ state: 'running', disk_results: [{ status: 'copying' }] });
-    all.lab.clearFaults(slowness);
+    all.lab.clearFaults(hold);
     return id;
   }
 
@@ -178,11 +178,12 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, when vCenter fails',
     const operation = 'RemoveSnapshot_Task';
     const calls = () => all.lab.journal().operations[operation] ?? 0;
     const before = calls();
-    all.lab.setFault({ operation, delayMs: 1_500, times: 1 });
+    all.lab.setFault({ operation, delayMs: 600_000 });
     const id = String((await all.start('pgtest1')).body['backup_id']);
     await eventually('vCenter was asked', () => calls() > before);
     const { body } = await all.hub.post(`/api/v1/backups/${id}/cancel`, {});
     expect(body).toMatchObject({ state: 'cancelling' });
+    all.lab.clearFaults();
     expect(await all.end(id)).toMatchObject({
       ...{ state: 'cancelled', error: null, warnings: [], restore_point_id: null },
       snapshot: { removed_at: expect.any(String) },

@@ -31,7 +31,7 @@ requires(describe, ...CONSTELLATION_TOOLS)('the whole path, many backups at once
       vms.push(await all.addVm({ name: `vm-${index}`, disks }, MIB));
     }
     // Reads that take their time hold every backup until all of them run, also where twelve are started slowly.
-    all.lab.setFault({ operation: 'vddk.read', delayMs: 5_000 });
+    all.lab.setFault({ operation: 'vddk.read', delayMs: 600_000 });
     const started = await Promise.all(vms.map(({ name }) => all.start(name)));
     expect(started.map(({ status }) => status)).toEqual(vms.map(() => 202));
     await eventually(
