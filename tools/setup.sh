@@ -153,9 +153,11 @@ install_dependencies() {
     tail -40 "$TOOLS/pnpm.log" >&2
     return 1
   }
-  # ssh2 goes on without its native cipher when that cannot be compiled, and is slow.
-  [ -s "$ROOT/packages/tunnel/node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node" ] || {
-    grep -a 'ssh2 install:' "$TOOLS/pnpm.log" | grep -v 'spawn args' | tail -40 >&2
+  # ssh2 calls it no error when its native cipher cannot be compiled; pnpm then keeps what there is.
+  local cipher=$ROOT/packages/tunnel/node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node
+  [ -s "$cipher" ] || pnpm rebuild --recursive ssh2 >"$TOOLS/pnpm.log" 2>&1
+  [ -s "$cipher" ] || {
+    grep -v 'spawn args' "$TOOLS/pnpm.log" | tail -40 >&2
     return 1
   }
 }

@@ -5,7 +5,7 @@
 # network. There a clone of HEAD runs ./dev demo, the set-up once again, and with --test also ./dev test PATTERN; then
 # nothing may be left: no process, no temporary file, no change in the clone, no file of root in a user's home.
 # A line a case: suite, user, seconds of set-up and demo, seconds of the set-up when nothing is missing, what the demo said.
-# Needs root, systemd-nspawn, debootstrap, some 4 GB in ${TMPDIR:-/var/tmp} and ten minutes a case. --keep leaves machines and logs.
+# Needs root, systemd-nspawn, debootstrap, 8 GB in ${TMPDIR:-/var/tmp} and some ten minutes a case. --keep leaves machines and logs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$PWD
@@ -129,8 +129,8 @@ inside() {
   ps -e -o pid=,ppid=,args= >/out/processes
   left=$(
     awk -v self=$$ '$1 != 1 && $1 != self && $2 != self' /out/processes
-    # What these keep there is for all checkouts of a user: pnpm the locks of its store, jest what it knows of files.
-    find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'pnpm-store-operation-locks-*' ! -name 'jest_*'
+    # What these keep there is for all checkouts of a user: pnpm its locks, jest what it knows of files.
+    find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'pnpm-*-locks-*' ! -name 'jest_*'
     find "$home" ! -user "$user" | head -n 20
     as_user 'git status --porcelain'
   )
