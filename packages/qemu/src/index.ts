@@ -1,7 +1,7 @@
 export { DirectChain, type DirectChainOptions } from './direct/direct-chain.js';
 export type { ChainExtent } from './direct/overlay.js';
 export type { ExportAddress, ExportProbe } from './export-probe.js';
-export { checkNbdkit, type NbdkitCheckOptions, type ToolCheck } from './nbdkit-check.js';
+export { checkNbdkit, requireNbdkit, type NbdkitCheckOptions, type ToolCheck } from './nbdkit-check.js';
 export type { ImageInfo, MapExtent } from './image-info.js';
 export { NbdkitVddk, type NbdkitVddkOptions } from './nbdkit-vddk.js';
 export {

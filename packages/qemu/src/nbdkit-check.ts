@@ -30,17 +30,31 @@ export async function checkNbdkit(o: NbdkitCheckOptions = {}): Promise<ToolCheck
   });
   const plugin = await check('vddk_plugin', async () => {
     if (!nbdkit.ok) throw notChecked('nbdkit');
-    const facts = await dumpPlugin(o, false);
+    const facts = await dumpPlugin(o);
     return `version ${facts.get('version')} (${facts.get('path')})`;
   });
   const library = await check('vddk_library', async () => {
     if (!plugin.ok) throw notChecked('the plugin');
-    const facts = await dumpPlugin(o, true);
-    const version = facts.get('vddk_library_version');
-    if (version === undefined) throw await libraryMissing(o.libdir ?? facts.get('vddk_default_libdir') ?? '');
-    return `VDDK ${version} (${facts.get('vddk_dll') ?? o.libdir ?? 'default folder'})`;
+    const facts = await loadLibrary(o);
+    return `VDDK ${facts.get('vddk_library_version')} (${facts.get('vddk_dll') ?? facts.get('path')})`;
   });
   return [nbdkit, plugin, library];
+}
+
+/**
+ * The same, for those who need all three, in a single run of nbdkit where they are there.
+ *
+ * @throws `nbdkit_missing` · `vddk_plugin_missing` · `vddk_library_missing`
+ */
+export async function requireNbdkit(o: NbdkitCheckOptions): Promise<void> {
+  try {
+    await loadLibrary(o);
+  } catch (error) {
+    // A library cannot be loaded by what is missing itself.
+    await run(o, ['--version']);
+    await dumpPlugin(o);
+    throw error;
+  }
 }
 
 async function check(name: string, find: () => Promise<string>): Promise<ToolCheck> {
@@ -62,16 +76,24 @@ async function run(o: NbdkitCheckOptions, args: readonly string[]) {
   });
 }
 
+/** What the plugin says of itself once it has loaded the library from where a backup would have it. */
+async function loadLibrary(o: NbdkitCheckOptions): Promise<Map<string, string>> {
+  const libdir = o.libdir ?? (await dumpPlugin(o)).get('vddk_default_libdir') ?? '';
+  const facts = await dumpPlugin(o, libdir);
+  if (facts.has('vddk_library_version')) return facts;
+  throw await libraryMissing(libdir);
+}
+
 /** The `key=value` lines of `nbdkit PLUGIN --dump-plugin`; the library is only loaded for them when a libdir is named. */
-async function dumpPlugin(o: NbdkitCheckOptions, withLibrary: boolean): Promise<Map<string, string>> {
+async function dumpPlugin(o: NbdkitCheckOptions, libraryFrom?: string): Promise<Map<string, string>> {
   const plugin = o.plugin ?? 'vddk';
-  const libdir = withLibrary && o.libdir !== undefined ? [`libdir=${o.libdir}`] : [];
+  const libdir = libraryFrom === undefined ? [] : [`libdir=${libraryFrom}`];
   try {
     const { stdout } = await run(o, [plugin, '--dump-plugin', ...libdir]);
     const pairs = stdout.split('\n').map((line) => line.split('=', 2));
     return new Map(pairs.flatMap(([key, value]) => (key && value !== undefined ? [[key, value]] : [])));
   } catch (error) {
-    if (withLibrary && o.libdir !== undefined) throw await libraryMissing(o.libdir, error);
+    if (libraryFrom !== undefined) throw await libraryMissing(libraryFrom, error);
     throw new SendenseError(
       'vddk_plugin_missing',
       `nbdkit cannot load its VDDK plugin '${plugin}': install nbdkit-plugin-vddk (Debian 13, contrib), or set SENDENSE_NBDKIT_VDDK_PLUGIN to the path of nbdkit-vddk-plugin.so (${toSendenseError(error).message})`,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { processesOwnedBy, silentLogger as log } from '@sendense/runtime';
 import { requires, temporaryDirectory } from '@sendense/runtime/testing';
-import { checkNbdkit, NbdkitVddk, type NbdkitVddkOptions } from '../src/index.js';
+import { checkNbdkit, NbdkitVddk, requireNbdkit, type NbdkitVddkOptions } from '../src/index.js';
 import { ownerOf, probe, run, uriOf } from './tools.js';
 
 const root = join(import.meta.dirname, '..', '..', '..', '..');
@@ -210,5 +210,33 @@ requires(
     expect(await failing({ plugin, libdir: folder.path })).toEqual([
       expect.stringContaining('which the plugin cannot load'),
     ]);
+  });
+
+  it('is looked for in the plugin’s own folder when none is set', async () => {
+    using folder = temporaryDirectory();
+    const command = join(folder.path, 'nbdkit');
+    const default_ = (path: string) => {
+      const say = `nbdkit "$@" | sed 's|^vddk_default_libdir=.*|vddk_default_libdir=${path}|'`;
+      writeFileSync(command, `#!/bin/bash\nset -o pipefail\n${say}\n`, { mode: 0o755 });
+    };
+    default_(libdir);
+    expect((await checkNbdkit({ command, plugin })).map(({ ok }) => ok)).toEqual([true, true, true]);
+    await requireNbdkit({ command, plugin });
+    default_('/no/vddk');
+    expect((await checkNbdkit({ command, plugin })).map(({ ok }) => ok)).toEqual([true, true, false]);
+    await expect(requireNbdkit({ command, plugin })).rejects.toMatchObject({
+      code: 'vddk_library_missing',
+      message: expect.stringContaining('/no/vddk/lib64'),
+    });
+  });
+
+  it('is required by those who need it, with the part that is missing', async () => {
+    await requireNbdkit({ plugin, libdir });
+    for (const [o, code] of [
+      [{ command: '/no/nbdkit', plugin, libdir }, 'nbdkit_missing'],
+      [{ plugin: '/no/plugin.so', libdir }, 'vddk_plugin_missing'],
+      [{ plugin, libdir: '/no/vddk' }, 'vddk_library_missing'],
+    ] as const)
+      await expect(requireNbdkit(o)).rejects.toMatchObject({ code });
   });
 });

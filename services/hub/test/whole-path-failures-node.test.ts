@@ -81,7 +81,8 @@ requires(describe, ...CONSTELLATION_TOOLS)("the whole path, when the node's mach
       what: 'no nbdkit',
       change: () => ({ nbdkit: '/nowhere/nbdkit' }),
       code: 'nbdkit_missing',
-      message: /^\/nowhere\/nbdkit cannot be started.*install the package nbdkit.*SENDENSE_NBDKIT/,
+      message:
+        /^\/nowhere\/nbdkit cannot be started.*checking nbdkit.*install the package nbdkit.*SENDENSE_NBDKIT/,
       check: 'nbdkit',
     },
     {
@@ -95,14 +96,14 @@ requires(describe, ...CONSTELLATION_TOOLS)("the whole path, when the node's mach
       what: 'no VDDK',
       change: () => ({ vddkLibdir: '/nowhere/vddk' }),
       code: 'vddk_library_missing',
-      message: /from \/nowhere\/vddk: unpack VDDK there.*SENDENSE_VDDK_LIBDIR/,
+      message: /there is no folder \/nowhere\/vddk\/lib64. Download VDDK.*SENDENSE_VDDK_LIBDIR/,
       check: 'vddk_library',
     },
     {
       what: 'a folder of VDDK that holds something else',
       change: ({ dataDirectory }) => ({ vddkLibdir: dataDirectory }),
       code: 'vddk_library_missing',
-      message: /from \/.*\/node: unpack VDDK there.*SENDENSE_VDDK_LIBDIR.*libvixDiskLib/,
+      message: /there is no folder \/.*\/node\/lib64. Download VDDK.*SENDENSE_VDDK_LIBDIR/,
       check: 'vddk_library',
     },
   ];
@@ -112,6 +113,7 @@ requires(describe, ...CONSTELLATION_TOOLS)("the whole path, when the node's mach
     expect(await all.backUp('pgtest1')).toMatchObject({
       state: 'failed',
       error: { code: lack.code, message: expect.stringMatching(lack.message) },
+      snapshot: null,
     });
     const { body } = await all.hub.get(`/api/v1/nodes/${Constellation.nodeName}`);
     const setting = /SENDENSE_\w+/.exec(lack.message.source)![0];

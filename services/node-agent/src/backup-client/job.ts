@@ -1,6 +1,7 @@
 import type { JobFinished } from '@sendense/contracts';
 import { toErrorDetail } from '@sendense/contracts/error-detail';
 import { SendenseError, throwIfAborted, toSendenseError } from '@sendense/core';
+import { requireNbdkit } from '@sendense/qemu';
 import { OwnedStack, type Logger } from '@sendense/runtime';
 import { connectVSphere } from '@sendense/vsphere';
 import type { JobEventBody } from '../jobs/event-log.js';
@@ -41,6 +42,7 @@ async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Prom
   const vm = await findVm(vcenter, spec);
   requireSameDisks(spec, vm);
   await requireTargets(spec, delivery, log, signal);
+  await requireReader(spec, signal);
   const foreignSnapshots = await sweepBeforeBackup(vcenter, spec, ports);
   throwIfAborted(signal);
   const tracking = await prepareChangeTracking(vcenter, vm, spec, ports, signal);
@@ -51,6 +53,12 @@ async function backUp(spec: JobSpec, ports: JobPorts, signal: AbortSignal): Prom
   );
   await enterPhase('ending');
   return totals;
+}
+
+/** What cannot be read is not worth a snapshot. @throws `nbdkit_missing` · `vddk_plugin_missing` · `vddk_library_missing` */
+async function requireReader({ vddk }: JobSpec, signal: AbortSignal): Promise<void> {
+  const { nbdkit: command, nbdkitVddkPlugin: plugin, vddkLibdir: libdir } = vddk;
+  await requireNbdkit({ command, plugin, signal, ...(libdir === undefined ? {} : { libdir }) });
 }
 
 function abortReason(signal: AbortSignal): SendenseError {
