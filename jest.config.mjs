@@ -16,4 +16,7 @@ export default {
   testTimeout: 180_000,
   testSequencer: '<rootDir>/tools/longest-first.mjs',
   maxWorkers: 2,
+  // Modules that a test file has loaded are never given back (nodejs/node#59118), and collecting garbage among
+  // gigabytes of them takes longer and longer: a worker starts anew before that.
+  workerIdleMemoryLimit: '700MB',
 };
