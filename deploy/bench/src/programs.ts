@@ -17,7 +17,7 @@ export interface Programs {
 export async function startPrograms(
   parent: string,
   say: (text: string) => void,
-  hubSettings: (stage: Stage) => Record<string, string> = () => ({}),
+  hubSettings: (made: Pick<Programs, 'stage' | 'lab'>) => Record<string, string> = () => ({}),
 ): Promise<Programs & AsyncDisposable> {
   await using owned = new OwnedStack(silentLogger);
   const { path: directory } = owned.use('directory', Scratch.make(parent));
@@ -29,7 +29,7 @@ export async function startPrograms(
   Object.assign(process.env, lab.vddkEnvironment);
   const pair = await startPair(stage, labFacts(lab), {
     showPreflight: false,
-    hubSettings: hubSettings(stage),
+    hubSettings: hubSettings({ stage, lab }),
   });
   const repositoryPath = stage.path('repository');
   const { repository_id: repositoryId } = await pair.cli<{ repository_id: string }>(

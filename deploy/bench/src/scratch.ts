@@ -1,4 +1,5 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Stage } from '@sendense/stage';
 
@@ -27,8 +28,17 @@ export class Scratch implements AsyncDisposable {
   /** Also ends the programs in it that would outlive this one. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Stage.stop(this.path);
+    unmountBelow(this.path);
     // In a run that ends in the middle others may still write here, until they notice.
     rmSync(this.path, { recursive: true, force: true, maxRetries: 20 });
     existing.delete(this);
   }
+}
+
+/** What a run that ends in the middle has mounted, the last one first: several may lie on each other. */
+function unmountBelow(path: string): void {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  const places = mounts.map((line) => (line.split(' ')[1] ?? '').replaceAll(String.raw`\040`, ' '));
+  const below = places.filter((at) => at.startsWith(`${path}/`));
+  for (const at of below.toReversed()) execFileSync('umount', ['--lazy', at], { stdio: 'pipe' });
 }

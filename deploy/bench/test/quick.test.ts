@@ -118,8 +118,9 @@ describe('./dev bench that is ended in the middle', () => {
     ['SIGINT', 'dense', 'starting lab, hub and node', 130],
     ['SIGTERM', 'dense', 'warmed up', 143],
     ['SIGTERM', 'catalogue', 'writing', 143],
+    ['SIGTERM', 'failures', 'what is to be broken is there', 143],
   ] as const)(
-    'leaves no file and no process: %s in %s, after %s',
+    'leaves no file, mount or process: %s in %s, after %s',
     async (signal, part, step, exitCode) => {
       using directory = temporaryDirectory('bench');
       chmodSync(directory.path, 0o755);
@@ -133,6 +134,7 @@ describe('./dev bench that is ended in the middle', () => {
       expect(await once(bench, 'close')).toEqual([exitCode, null]);
       expect(said).toMatch(new RegExp(`bench: ended by ${signal}, cleaning up\n$`));
       expect(readdirSync(directory.path)).toEqual([]);
+      expect(readFileSync('/proc/self/mounts', 'utf8')).not.toContain(directory.path);
       await eventually('its processes are gone', () => processesNaming(directory.path).length === 0);
     },
     300_000,

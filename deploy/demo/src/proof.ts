@@ -86,14 +86,15 @@ export async function carriersLeft(programs: Programs): Promise<number> {
 function carriers(programs: Programs): number[] {
   return [`hub:${programs.path('hub')}`, `node:${programs.path('node')}`]
     .flatMap((owner) => processesOwnedBy(owner))
-    .filter(({ pid, command }) => ['qemu-nbd', 'nbdkit'].includes(command) || isBackupClient(pid))
-    .map(({ pid }) => pid);
+    .map(({ pid }) => pid)
+    .filter(carriesBytes);
 }
 
-function isBackupClient(pid: number): boolean {
+/** By its command line: the kernel calls an nbdkit that VDDK's plugin has started anew `exe`. */
+function carriesBytes(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('backup-client');
+    return /^\S*(qemu-nbd|nbdkit)\0|backup-client/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
   } catch {
-    return false;
+    return false; // It has ended.
   }
 }

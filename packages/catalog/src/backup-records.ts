@@ -127,21 +127,6 @@ export type BackupStatus =
     };
 
 export type BackupState = BackupStatus['state'];
-export const ACTIVE_BACKUP_STATES = [
-  'queued',
-  'preparing',
-  'running',
-  'sealing',
-  'cancelling',
-] as const satisfies readonly BackupState[];
-export type ActiveBackupState = (typeof ACTIVE_BACKUP_STATES)[number];
-export const ALL_BACKUP_STATES = [
-  ...ACTIVE_BACKUP_STATES,
-  'completed',
-  'failed',
-  'cancelled',
-] as const satisfies readonly BackupState[];
-
 export type BackupRecord = BackupStatus & {
   /** `backup-<slug of the VM's name>-<YYYYMMDD-HHMMSS>`, `-2`, `-3` … appended when taken; also the id of its restore point. */
   readonly id: string;

@@ -1,3 +1,4 @@
+import { BACKUP_STATES } from '@sendense/core';
 import type {
   BackupDiskRecord,
   BackupDiskStatus,
@@ -5,7 +6,7 @@ import type {
   BackupStatus,
   SnapshotRecord,
 } from './backup-records.js';
-import { ALL_BACKUP_STATES, BACKUP_DISK_STATES, BACKUP_TYPES } from './backup-records.js';
+import { BACKUP_DISK_STATES, BACKUP_TYPES } from './backup-records.js';
 import { byDiskNumber, fromJson, oneOf, present, toNumber } from './columns.js';
 import type { Prisma } from './gen/sqlite/client.js';
 import { errorFromJson, type StoredWarning } from './stored-error.js';
@@ -47,7 +48,7 @@ function toStatus(row: BackupRow): BackupStatus {
   const began = () => present(row.startedAt, 'when a backup started');
   const ended = () => present(row.endedAt, 'when a backup ended');
   const cancelReason = () => present(row.cancelReason, 'why a backup was cancelled');
-  const state = oneOf(ALL_BACKUP_STATES, row.state, 'state of a backup');
+  const state = oneOf(BACKUP_STATES, row.state, 'state of a backup');
   switch (state) {
     case 'queued':
       return { state };

@@ -1,6 +1,5 @@
-import { SendenseError } from '@sendense/core';
+import { ACTIVE_BACKUP_STATES, SendenseError } from '@sendense/core';
 import type { BackupDiskChange, BackupState, BackupStateChange } from './backup-records.js';
-import { ACTIVE_BACKUP_STATES } from './backup-records.js';
 import type { BackupRow } from './backup-rows.js';
 import { errorToJson } from './stored-error.js';
 import { storableText } from './text-limits.js';

@@ -1,17 +1,16 @@
-import { printable, SendenseError } from '@sendense/core';
-import {
-  ACTIVE_BACKUP_STATES,
-  ALL_BACKUP_STATES,
-  type BackupDiskChange,
-  type BackupRecord,
-  type BackupState,
-  type BackupStateChange,
-  type DiskProgressChange,
-  type PlannedDisk,
-  type SealRequest,
+import { ACTIVE_BACKUP_STATES, BACKUP_STATES, printable, SendenseError } from '@sendense/core';
+import type {
+  BackupDiskChange,
+  BackupRecord,
+  BackupState,
+  BackupStateChange,
+  DiskProgressChange,
+  PlannedDisk,
+  SealRequest,
 } from './backup-records.js';
 import { beginBackup, plannedDiskRows, type BeginBackup } from './backup-begin.js';
 import { toBackupRecord, withDisks, type BackupRow } from './backup-rows.js';
+import { countBackups } from './backup-counts.js';
 import { sealBackup } from './backup-seal.js';
 import {
   requireActive,
@@ -28,7 +27,7 @@ import type { Prisma } from './gen/sqlite/client.js';
 import { beyond, having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
 import type { RestorePointRecord } from './restore-point-records.js';
 import { errorToJson, type StoredWarning } from './stored-error.js';
-import { count, counts } from './tallies.js';
+import { count } from './tallies.js';
 import { withChildren } from './with-children.js';
 
 /** Tables `backup_jobs` and `backup_disks`. */
@@ -71,7 +70,7 @@ export class Backups {
   async changeState(id: string, change: BackupStateChange): Promise<BackupRecord> {
     return this.database.transaction(async (transaction) => {
       const row = await this.#row(transaction, id);
-      requireStep(id, oneOf(ALL_BACKUP_STATES, row.state, 'state of a backup'), change.state);
+      requireStep(id, oneOf(BACKUP_STATES, row.state, 'state of a backup'), change.state);
       const data = toStateColumns(row, change, this.database.now());
       if (change.state === 'failed' || change.state === 'cancelled') {
         const error =
@@ -266,19 +265,7 @@ export class Backups {
 
   /** For metrics. */
   async countByState(): Promise<Record<BackupState, number>> {
-    const ended = await this.database.run((client) => counts(client, 'backups/'));
-    const active = await this.database.run((client) =>
-      client.backupJob.groupBy({
-        by: ['state'],
-        where: { state: { in: [...ACTIVE_BACKUP_STATES] } },
-        _count: { _all: true },
-      }),
-    );
-    const all = new Map([...ended, ...active.map(({ state, _count }) => [state, _count._all] as const)]);
-    return Object.fromEntries(ALL_BACKUP_STATES.map((state) => [state, all.get(state) ?? 0])) as Record<
-      BackupState,
-      number
-    >;
+    return countBackups(this.database);
   }
 
   async #rows(query: Prisma.BackupJobFindManyArgs): Promise<BackupRow[]> {

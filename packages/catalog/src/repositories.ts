@@ -1,6 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { printable, SendenseError } from '@sendense/core';
-import { ACTIVE_BACKUP_STATES } from './backup-records.js';
+import { ACTIVE_BACKUP_STATES, printable, SendenseError } from '@sendense/core';
 import { oneOf } from './columns.js';
 import { isUniqueViolation } from './database-errors.js';
 import type { Database } from './database.js';

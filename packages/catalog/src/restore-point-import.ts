@@ -1,5 +1,5 @@
-import { printable, SendenseError } from '@sendense/core';
-import { ACTIVE_BACKUP_STATES, type BackupType } from './backup-records.js';
+import { ACTIVE_BACKUP_STATES, printable, SendenseError } from '@sendense/core';
+import type { BackupType } from './backup-records.js';
 import { toBigInt } from './columns.js';
 import type { Transaction } from './database.js';
 import { repositoryNotFound } from './repositories.js';

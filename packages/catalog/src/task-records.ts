@@ -1,12 +1,9 @@
+import { TASK_KINDS, TASK_STATES, type TaskKind } from '@sendense/core';
 import { fromJson, oneOf, present, toNumber } from './columns.js';
 import type { Prisma } from './gen/sqlite/client.js';
 import { errorFromJson, type StoredError } from './stored-error.js';
 
 // What the table `tasks` holds, and from its rows to it.
-
-/** `remove`: one restore point. `prune`: what a retention policy lets go of one VM in one repository. */
-export const TASK_KINDS = ['verify', 'remove', 'prune', 'rescan', 'export'] as const;
-export type TaskKind = (typeof TASK_KINDS)[number];
 
 export const TASK_SUBJECTS = ['restore_point', 'vm', 'repository'] as const;
 
@@ -45,14 +42,6 @@ export type TaskStatus =
     };
 
 export type TaskState = TaskStatus['state'];
-export const UNFINISHED_TASK_STATES = ['queued', 'running'] as const satisfies readonly TaskState[];
-export const TASK_STATES = [
-  ...UNFINISHED_TASK_STATES,
-  'completed',
-  'failed',
-  'cancelled',
-] as const satisfies readonly TaskState[];
-
 export type TaskRecord = TaskStatus & {
   /** `task-<kind>-<YYYYMMDD-HHMMSS>`, `-2`, `-3` … appended when taken. */
   readonly id: string;

@@ -1,4 +1,12 @@
-import { printable, SendenseError, timestampName } from '@sendense/core';
+import {
+  printable,
+  SendenseError,
+  TASK_KINDS,
+  TASK_STATES,
+  timestampName,
+  UNFINISHED_TASK_STATES,
+  type TaskKind,
+} from '@sendense/core';
 import { oneOf, toBigInt } from './columns.js';
 import type { Database, Transaction } from './database.js';
 import { beyond, having, pageLimit, pagePosition, toPage, type Page, type PageRequest } from './paging.js';
@@ -6,12 +14,8 @@ import { freeId } from './record-ids.js';
 import { errorToJson } from './stored-error.js';
 import { count, counts } from './tallies.js';
 import {
-  TASK_KINDS,
-  TASK_STATES,
   toTaskRecord,
-  UNFINISHED_TASK_STATES,
   type TaskArgs,
-  type TaskKind,
   type TaskRecord,
   type TaskRow,
   type TaskState,

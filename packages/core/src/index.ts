@@ -5,3 +5,4 @@ export * from './merge-plan.js';
 export * from './names.js';
 export * from './plan.js';
 export * from './retention.js';
+export * from './states.js';

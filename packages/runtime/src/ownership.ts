@@ -15,15 +15,7 @@ export async function withDeadline<T>(
   timeoutMs: number,
   work: () => Promise<T> | T,
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(tooLate(what, timeoutMs)), timeoutMs);
-  });
-  try {
-    return await Promise.race([Promise.resolve().then(work), late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return unlessLate(work, (late) => setTimeout(() => late(tooLate(what, timeoutMs)), timeoutMs));
 }
 
 const TURN_MS = 20;
@@ -37,17 +29,25 @@ export async function withFairDeadline<T>(
   timeoutMs: number,
   work: () => Promise<T> | T,
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    let turns = Math.ceil(timeoutMs / TURN_MS);
-    timer = setInterval(() => {
-      if (--turns <= 0) reject(tooLate(what, timeoutMs));
-    }, TURN_MS);
-  });
+  let turns = Math.ceil(timeoutMs / TURN_MS);
+  return unlessLate(work, (late) =>
+    setInterval(() => {
+      if (--turns <= 0) late(tooLate(what, timeoutMs));
+    }, TURN_MS),
+  );
+}
+
+/** @param watch starts the timer that calls it late */
+async function unlessLate<T>(
+  work: () => Promise<T> | T,
+  watch: (late: (error: SendenseError) => void) => NodeJS.Timeout,
+): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = watch(reject);
   try {
-    return await Promise.race([Promise.resolve().then(work), late]);
+    return await Promise.race([Promise.resolve().then(work), promise]);
   } finally {
-    clearInterval(timer);
+    clearTimeout(timer);
   }
 }
 

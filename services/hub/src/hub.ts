@@ -20,7 +20,7 @@ import { ownDirectory } from './directories.js';
 import { ExportDirectory } from './exports/export-directory.js';
 import { hostKey } from './host-key.js';
 import { Metrics } from './metrics.js';
-import type { NodeLimits } from './node-client.js';
+import type { NodeLimits } from './node-limits.js';
 import { Nodes } from './nodes/nodes.js';
 import { HubTunnelPolicy } from './policy.js';
 import { naming } from './port-holder.js';

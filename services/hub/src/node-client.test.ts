@@ -14,7 +14,8 @@ import {
 import { SendenseError } from '@sendense/core';
 import { delay } from '@sendense/runtime';
 import { eventually, temporaryDirectory } from '@sendense/runtime/testing';
-import { NodeConnections, type NodeClient, type NodeLimits } from './node-client.js';
+import { NodeConnections, type NodeClient } from './node-client.js';
+import type { NodeLimits } from './node-limits.js';
 
 const vcenter = { endpoint: 'vc', username: 'u', password: 'p', thumbprint: '' };
 

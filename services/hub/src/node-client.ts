@@ -15,6 +15,7 @@ import {
   type VirtualMachine,
 } from '@sendense/contracts';
 import { SendenseError, throwIfAborted } from '@sendense/core';
+import { NODE_LIMITS, type NodeLimits } from './node-limits.js';
 
 /** What the hub asks of one node. Every call rejects with the node's own error, `node_offline`, `node_lost` or `timeout`. */
 export interface NodeClient {
@@ -48,33 +49,6 @@ export interface NodeReach {
   /** The unix socket that leads to the node's gRPC server. */
   socketPath(nodeName: string): string;
 }
-
-/** How long a node is waited for, in ms. */
-export interface NodeLimits {
-  /** Until its gRPC server is reached. */
-  readonly ready: number;
-  /** What it answers by itself. */
-  readonly node: number;
-  /** What it asks a vCenter for; it has limits of its own for that. */
-  readonly vcenter: number;
-  /** A stun takes seconds, and somebody waits for the answer: what takes longer is left to the next backup. */
-  readonly stun: number;
-  readonly sweep: number;
-  /** Until a stream begins; longer than it takes to see that the connection is dead. A job may then be silent for hours. */
-  readonly begin: number;
-  /** Between two parts of a file. */
-  readonly part: number;
-}
-
-export const NODE_LIMITS: NodeLimits = {
-  ready: 5_000,
-  node: 10_000,
-  vcenter: 60_000,
-  stun: 90_000,
-  sweep: 600_000,
-  begin: 30_000,
-  part: 60_000,
-};
 
 /** An inventory of some ten thousand VMs; gRPC's own limit (4 MiB) is reached at a few thousand. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;

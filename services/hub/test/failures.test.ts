@@ -1,5 +1,4 @@
 import { writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { SendenseError } from '@sendense/core';
 import { requires } from '@sendense/runtime/testing';
@@ -77,37 +76,15 @@ requires(
     await world.worksAgain();
   });
 
-  it('uses another port when a stranger holds one', async () => {
+  it('says at once that the node is offline', async () => {
     await setUp();
-    const stranger = await listen(spine.ports.first);
-    const record = await spine.backUp(contextId);
-    expect(record.disks).toMatchObject([
-      { nbdPort: spine.ports.first + 1 },
-      { nbdPort: spine.ports.first + 2 },
-    ]);
-    expect(spine.runs.leases().taken).toMatchObject([{ port: spine.ports.first }]);
-    await new Promise((resolve) => stranger.close(resolve));
-    expect((await spine.backUp(contextId)).disks).toMatchObject([{ nbdPort: spine.ports.first }, {}]);
-  });
-
-  it('waits when strangers hold too many ports, and says what for', async () => {
-    const probe = await listen(0);
-    const { port } = probe.address() as { port: number };
-    await setUp({ ports: { first: port, last: port + 1 } });
-    const record = await spine.start(contextId);
-    expect(record.state).toBe('queued');
-    expect(spine.runs.queue()).toMatchObject([{ jobId: record.id, waitingFor: '2 NBD ports' }]);
-    await new Promise((resolve) => probe.close(resolve));
-    expect(await spine.end(record.id)).toMatchObject({ state: 'completed' });
-  });
-
-  it('refuses a VM with more disks than there are ports', async () => {
-    await setUp({ ports: { first: 31_999, last: 31_999 } });
+    node.cut();
     await expect(spine.start(contextId)).rejects.toMatchObject({
-      code: 'no_port_available',
-      message: expect.stringMatching(/2 disks, .*the hub has 1: widen SENDENSE_NBD_PORTS/),
+      code: 'node_offline',
+      message: expect.stringMatching(/^node berlin is offline: .*Check that sendense-node runs.*preflight/),
     });
-    expect((await spine.catalog.backups.list()).items).toEqual([]);
+    await node.connect();
+    await world.leavesNothing();
   });
 
   it.each(['listVirtualMachines', 'runBackup'] as const)(
@@ -130,17 +107,6 @@ requires(
       await world.worksAgain();
     },
   );
-
-  it('says at once that the node is offline', async () => {
-    await setUp();
-    node.cut();
-    await expect(spine.start(contextId)).rejects.toMatchObject({
-      code: 'node_offline',
-      message: expect.stringMatching(/^node berlin is offline: .*Check that sendense-node runs.*preflight/),
-    });
-    await node.connect();
-    await world.leavesNothing();
-  });
 
   it('gives up a node that stays away, and cleans up there when it is back', async () => {
     await setUp();
@@ -299,11 +265,3 @@ requires(
     await world.leavesNothing();
   });
 });
-
-function listen(port: number): Promise<Server> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server));
-  });
-}

@@ -1,13 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { SendenseError } from '@sendense/core';
 import { delay, OwnedStack, processesOwnedBy, silentLogger } from '@sendense/runtime';
-import { startHub, type Stage } from '@sendense/stage';
+import { startHub } from '@sendense/stage';
 import { startPrograms, startRelayedNode, type Programs, type RelayedNode } from '../programs.js';
+import { BreakableDirectory, BreakableTools } from './breakable.js';
 
 const MIB = 1 << 20;
-const NODE = 'node-1';
+export const NODE = 'node-1';
 /** The first disk takes half a minute, if nothing comes in between. */
 const RATE_LIMIT = 2 * MIB;
 const POLL_MS = 20;
@@ -22,6 +23,8 @@ export interface Told {
   readonly message: string;
 }
 
+export const ACCEPTED: Told = { outcome: 'accepted', code: '', message: '' };
+
 export interface BackupView {
   readonly backup_id: string;
   readonly state: string;
@@ -35,92 +38,117 @@ export interface BackupView {
   readonly progress: { readonly bytes_done: number };
 }
 
+interface SystemView {
+  readonly ports: { readonly leased: readonly unknown[] };
+  readonly processes: readonly unknown[];
+  readonly running: readonly { readonly backup_id: string }[];
+}
+
 interface Answered<T> {
   readonly ok: boolean;
   readonly body: T;
 }
 
-interface SystemView {
-  readonly ports: { readonly leased: readonly unknown[] };
-  readonly processes: readonly unknown[];
-  readonly running: readonly unknown[];
+interface Parts {
+  readonly programs: Programs;
+  readonly node: RelayedNode;
+  readonly tools: BreakableTools;
+  readonly repository: { readonly id: string; readonly path: string };
+  /** The repository's directory, where it is a file system of its own. */
+  readonly mounted: BreakableDirectory | undefined;
 }
 
-/** The scripts that stand before the programs, so that these can be missing or misbehave. */
-type Tool = 'qemu-nbd' | 'qemu-img' | 'nbdkit';
-
-/** Lab, hub and node with their default times, a VM of two disks, and all that can be broken about them. */
+/** Lab, hub and node with their default times, a VM of two disks and a small one, and all that can be broken about them. */
 export class Ground implements AsyncDisposable {
   readonly vmName = 'struck';
   readonly smallVmName = 'small';
   #imageFolder: string | undefined;
 
   private constructor(
-    readonly programs: Programs,
-    readonly node: RelayedNode,
-    /** Whether the repository is a file system of its own. */
-    readonly mounted: boolean,
+    private readonly parts: Parts,
     private readonly owned: OwnedStack,
   ) {}
 
   static async open(directory: string, say: (text: string) => void): Promise<Ground> {
     await using owned = new OwnedStack(silentLogger, PATIENCE_MS);
-    const tools = (stage: Stage) => ({
-      SENDENSE_QEMU_NBD: makeTool(stage, 'qemu-nbd'),
-      SENDENSE_QEMU_IMG: makeTool(stage, 'qemu-img'),
-      SENDENSE_RATE_LIMIT: String(RATE_LIMIT),
-    });
-    const programs = owned.use('programs', await startPrograms(directory, say, tools));
-    const { stage, lab, repositoryPath } = programs;
-    symlinkSync(lab.vddkLibdir, stage.path('vddk'));
+    let tools: BreakableTools | undefined;
+    const programs = owned.use(
+      'programs',
+      await startPrograms(directory, say, ({ stage, lab }) => {
+        tools = new BreakableTools(stage.path('tools'), lab.vddkLibdir);
+        return {
+          SENDENSE_QEMU_NBD: tools.path('qemu-nbd'),
+          SENDENSE_QEMU_IMG: tools.path('qemu-img'),
+          SENDENSE_RATE_LIMIT: String(RATE_LIMIT),
+        };
+      }),
+    );
+    if (!tools) throw new SendenseError('internal', 'the hub was started without its settings');
     const node = await startRelayedNode(programs, NODE, {
-      SENDENSE_NBDKIT: makeTool(stage, 'nbdkit'),
-      SENDENSE_VDDK_LIBDIR: stage.path('vddk'),
+      SENDENSE_NBDKIT: tools.path('nbdkit'),
+      SENDENSE_VDDK_LIBDIR: tools.path('vddk'),
     });
     owned.use('relay', node.relay);
-    const mounted = mountTmpfs(repositoryPath);
-    if (mounted) {
-      owned.defer('mount', () => void execFileSync('umount', ['--lazy', repositoryPath]));
-      // The marker of the repository went under the mount.
-      await programs.pair.cli('repository', 'remove', programs.repositoryId);
-      const added = await programs.pair.cli<{ repository_id: string }>(
-        ...['repository', 'add', 'mounted', '--path', repositoryPath],
-      );
-      Object.assign(programs, { repositoryId: added.repository_id });
-    }
-    const ground = new Ground(programs, node, mounted, owned.move());
-    await ground.#addVm(ground.vmName, [64, 8]);
-    await ground.#addVm(ground.smallVmName, [1]);
-    return ground;
+    const path = programs.stage.path('breakable');
+    mkdirSync(path);
+    const mounted = BreakableDirectory.mount(path);
+    if (mounted) owned.use('mount', mounted);
+    const { repository_id: id } = await programs.pair.cli<{ repository_id: string }>(
+      ...['repository', 'add', 'breakable', '--path', path],
+    );
+    await addVm(programs, node, 'struck', [64, 8]);
+    await addVm(programs, node, 'small', [1]);
+    say('what is to be broken is there');
+    return new Ground({ programs, node, tools, repository: { id, path }, mounted }, owned.move());
   }
 
-  async #addVm(name: string, disksMib: readonly number[]): Promise<void> {
-    const { lab, pair } = this.programs;
-    const disks = disksMib.map((mib) => ({ sizeBytes: mib * MIB }));
-    const vm = await lab.createVm({ name, disks });
-    for (const { key, sizeBytes } of vm.disks)
-      await lab.guestWrite(vm.moref, key, { offset: 0, random: `${name} ${key}`, length: sizeBytes });
-    await pair.cli('vm', 'protect', name, '--vcenter', this.node.vcenterId);
+  get lab() {
+    return this.parts.programs.lab;
+  }
+
+  get stage() {
+    return this.parts.programs.stage;
+  }
+
+  get tools(): BreakableTools {
+    return this.parts.tools;
+  }
+
+  get relay() {
+    return this.parts.node.relay;
+  }
+
+  get canMount(): boolean {
+    return this.parts.mounted !== undefined;
+  }
+
+  /** @throws `internal` where nothing can be mounted */
+  get mounted(): BreakableDirectory {
+    if (this.parts.mounted) return this.parts.mounted;
+    throw new SendenseError('internal', 'nothing can be mounted here');
+  }
+
+  get hubEnvironment(): Record<string, string> {
+    return this.parts.programs.pair.hubEnvironment;
   }
 
   /** POST when there is a body. */
   async request<T>(path: string, body?: object): Promise<Answered<T>> {
-    const { url, token } = this.programs.pair;
+    const { url, token } = this.parts.programs.pair;
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
     const sent = body ? { method: 'POST', headers, body: JSON.stringify(body) } : { headers };
     const response = await fetch(`${url}/api/v1/${path}`, sent);
     return { ok: response.ok, body: (await response.json()) as T };
   }
 
-  /** Asks for something that is refused. */
-  async refused(path: string, body: object): Promise<Told> {
+  /** What the answer to a request tells. */
+  async ask(path: string, body: object): Promise<Told> {
     const { ok, body: problem } = await this.request<{ code: string; detail: string }>(path, body);
-    if (ok) return { outcome: 'accepted', code: '', message: '' };
-    return { outcome: 'error', code: problem.code, message: problem.detail };
+    return ok ? ACCEPTED : { outcome: 'error', code: problem.code, message: problem.detail };
   }
 
   backupOf(vmName = this.vmName): object {
-    return { vm_name: vmName, repository_id: this.programs.repositoryId, backup_type: 'full' };
+    return { vm_name: vmName, repository_id: this.parts.repository.id, backup_type: 'full' };
   }
 
   /** Asks for a backup, and for its end where it was not refused. */
@@ -158,22 +186,16 @@ export class Ground implements AsyncDisposable {
       const { body } = await this.request<BackupView>(`backups/${backupId}`);
       const { state, error, warnings } = body;
       if (state !== 'completed' && state !== 'failed' && state !== 'cancelled') return undefined;
-      const reason = error ?? warnings[0];
-      return {
-        outcome: state === 'failed' ? 'error' : state,
-        code: reason?.code ?? '',
-        message: reason?.message ?? '',
-      };
+      const { code = '', message = '' } = error ?? warnings[0] ?? {};
+      return { outcome: state === 'failed' ? 'error' : state, code, message };
     });
   }
 
   /** Where the images of the VM's first disk are; it has them there from its first backup on. */
   async imageFolder(): Promise<string> {
     if (this.#imageFolder === undefined) {
-      const { backup_id: id, disk_results: disks } = await this.flowing();
+      const { disk_results: disks } = await this.flowing();
       this.#imageFolder = dirname(disks[0]?.qcow2_path ?? '');
-      await this.request(`backups/${id}/cancel`, {});
-      await this.end(id);
       await this.clean();
     }
     return this.#imageFolder;
@@ -186,75 +208,36 @@ export class Ground implements AsyncDisposable {
     throw new SendenseError('internal', 'no nbdkit of the node runs');
   }
 
-  breakTool(tool: Tool, script: string | undefined): void {
-    const path = toolPath(this.programs.stage, tool);
-    if (script === undefined) rmSync(path);
-    else writeScript(path, script);
-  }
-
-  /** Leaves so much room. */
-  fillRepository(leaveMib: number): void {
-    const file = join(this.programs.repositoryPath, 'filler');
-    const sizeKib = Number(
-      execFileSync('df', ['--output=avail', this.programs.repositoryPath]).toString().split('\n')[1],
-    );
-    execFileSync('fallocate', ['-l', `${sizeKib - leaveMib * 1024}KiB`, file]);
-  }
-
-  setVddk(target: string | undefined): void {
-    const path = this.programs.stage.path('vddk');
-    rmSync(path, { force: true });
-    if (target !== undefined) symlinkSync(target, path);
-  }
-
-  moveRepository(away: boolean): void {
-    const { stage, repositoryPath } = this.programs;
-    const elsewhere = stage.path('repository-away');
-    if (away) execFileSync('mount', ['--move', repositoryPath, mkdir(elsewhere)]);
-    else execFileSync('mount', ['--move', elsewhere, repositoryPath]);
-  }
-
-  remountRepository(mode: 'ro' | 'rw'): void {
-    execFileSync('mount', ['-o', `remount,${mode}`, this.programs.repositoryPath]);
-  }
-
   async startNode(): Promise<void> {
-    this.programs.stage.start('sendense-node', ['run'], this.node.environment);
-    await this.nodeOnline();
+    this.stage.start('sendense-node', ['run'], this.parts.node.environment);
+    await this.untilNode('online');
   }
 
-  nodeOnline(): Promise<unknown> {
-    return until('the node is online', async () => {
+  untilNode(state: 'online' | 'offline'): Promise<unknown> {
+    return until(`the node is ${state}`, async () => {
       const { body } = await this.request<{ state: string }>(`nodes/${NODE}`);
-      return body.state === 'online' ? body : undefined;
-    });
-  }
-
-  nodeOffline(): Promise<unknown> {
-    return until('the node is offline', async () => {
-      const { body } = await this.request<{ state: string }>(`nodes/${NODE}`);
-      return body.state === 'online' ? undefined : body;
+      return body.state === state ? body : undefined;
     });
   }
 
   async startHub(): Promise<void> {
-    await startHub(this.programs.stage, this.programs.pair.hubEnvironment);
+    await startHub(this.stage, this.hubEnvironment);
   }
 
-  /** Until nothing is left of any backup: no lease, process, snapshot, half-written file. */
+  /** Cancels what runs, and waits until nothing is left of any backup: no lease, process, snapshot, half-written file. */
   async clean(): Promise<void> {
     await until('nothing is left', async () => {
-      const { lab } = this.programs;
-      const { body } = await this.request<SystemView>('system');
-      const snapshots = lab.vms().flatMap(({ moref }) => lab.snapshots(moref));
-      const halfWritten = execFileSync('find', [this.programs.repositoryPath, '-name', '*.partial']).length;
-      const left = body.ports.leased.length + body.processes.length + body.running.length + halfWritten;
+      const { body: system } = await this.request<SystemView>('system');
+      for (const { backup_id: id } of system.running) await this.request(`backups/${id}/cancel`, {});
+      const snapshots = this.lab.vms().flatMap(({ moref }) => this.lab.snapshots(moref));
+      const halfWritten = execFileSync('find', [this.parts.repository.path, '-name', '*.partial']).length;
+      const left = system.ports.leased.length + system.processes.length + system.running.length + halfWritten;
       return left + snapshots.length + this.#nodeProcesses().length === 0 ? true : undefined;
     });
   }
 
   #nodeProcesses() {
-    return processesOwnedBy(`node:${this.node.environment['SENDENSE_DATA_DIR']}`);
+    return processesOwnedBy(`node:${this.parts.node.environment['SENDENSE_DATA_DIR']}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -262,38 +245,17 @@ export class Ground implements AsyncDisposable {
   }
 }
 
-/** The real program, behind a script that can be exchanged. @returns its path */
-function makeTool(stage: Stage, tool: Tool): string {
-  const path = toolPath(stage, tool);
-  mkdirSync(stage.path('tools'), { recursive: true });
-  writeScript(path, `exec ${tool} "$@"`);
-  return path;
-}
-
-function toolPath(stage: Stage, tool: Tool): string {
-  return stage.path('tools', tool);
-}
-
-/** A program that runs keeps the file that it was started from. */
-function writeScript(path: string, text: string): void {
-  writeFileSync(`${path}.new`, `#!/bin/sh\n${text}\n`);
-  chmodSync(`${path}.new`, 0o755);
-  renameSync(`${path}.new`, path);
-}
-
-/** Needs root, and a kernel that lets it. */
-function mountTmpfs(path: string): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', path], { stdio: 'pipe' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function mkdir(path: string): string {
-  mkdirSync(path, { recursive: true });
-  return path;
+/** Under protection, its disks full of data. */
+async function addVm(
+  { lab, pair }: Programs,
+  { vcenterId }: RelayedNode,
+  name: string,
+  disksMib: readonly number[],
+): Promise<void> {
+  const vm = await lab.createVm({ name, disks: disksMib.map((mib) => ({ sizeBytes: mib * MIB })) });
+  for (const { key, sizeBytes } of vm.disks)
+    await lab.guestWrite(vm.moref, key, { offset: 0, random: `${name} ${key}`, length: sizeBytes });
+  await pair.cli('vm', 'protect', name, '--vcenter', vcenterId);
 }
 
 /** @throws `timeout` */

@@ -1,6 +1,13 @@
 import type { BenchOptions } from '../options.js';
 import { Ground, type Told } from './ground.js';
-import { QUICK_SCENARIOS, SCENARIOS, type Scenario } from './scenarios.js';
+import { HUB_SCENARIOS } from './hub-scenarios.js';
+import { NODE_SCENARIOS } from './node-scenarios.js';
+import type { Scenario } from './scenario.js';
+import { VCENTER_SCENARIOS } from './vcenter-scenarios.js';
+
+const SCENARIOS = [...HUB_SCENARIOS, ...NODE_SCENARIOS, ...VCENTER_SCENARIOS];
+/** Two that show that all of it works. */
+const QUICK = ['qemu-nbd is killed in the middle', 'VM is unknown'];
 
 /** One failure and what came of it. */
 export interface FailureResult extends Pick<Scenario, 'title' | 'limit'> {
@@ -21,8 +28,8 @@ export async function measureFailures(
   await using ground = await Ground.open(options.directory, say);
   const results: FailureResult[] = [];
   for (const scenario of SCENARIOS) {
-    if (options.quick && !QUICK_SCENARIOS.includes(scenario.title)) continue;
-    if (scenario.needsMount && !ground.mounted) {
+    if (options.quick && !QUICK.includes(scenario.title)) continue;
+    if (scenario.needsMount && !ground.canMount) {
       say(`${scenario.title}: left out, nothing can be mounted here`);
       continue;
     }
@@ -41,10 +48,10 @@ async function measureOne(ground: Ground, scenario: Scenario): Promise<FailureRe
   let struckAt = performance.now();
   const told = await scenario.run(ground, () => (struckAt = performance.now()));
   const toldAt = performance.now();
-  ground.programs.lab.clearFaults();
-  await scenario.mend?.(ground);
+  ground.lab.clearFaults();
+  await scenario.mend(ground);
   const mendedAt = performance.now();
-  await ground.nodeOnline();
+  await ground.untilNode('online');
   await ground.clean();
   const cleanSeconds = (performance.now() - mendedAt) / 1000;
   return {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { printable } from '@sendense/core';
-import { BACKUP_STATES, type Backup, type BackupPlan } from '../api-types.js';
+import { BACKUP_STATES, printable } from '@sendense/core';
+import type { Backup, BackupPlan } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { showBackup } from '../backup-view.js';
 import { followBackup } from '../follow.js';

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { printable } from '@sendense/core';
-import { TASK_KINDS, TASK_STATES, type Task } from '../api-types.js';
+import { TASK_KINDS, TASK_STATES } from '@sendense/core';
+import type { Task } from '../api-types.js';
 import { answer, answerTable, type CommandContext } from '../command-context.js';
 import { followTask } from '../follow.js';
 import { oneOf, rowLimit } from '../option-values.js';

@@ -3,7 +3,8 @@ import { SendenseError, toSendenseError } from '@sendense/core';
 import { withDeadline, type Logger } from '@sendense/runtime';
 import { makeEnrolmentToken, type TunnelServer } from '@sendense/tunnel';
 import { longestNodeName, nodeSocketPath } from '../config.js';
-import { NodeConnections, type NodeClient, type NodeLimits } from '../node-client.js';
+import { NodeConnections, type NodeClient } from '../node-client.js';
+import type { NodeLimits } from '../node-limits.js';
 import type { NodeAccess } from '../runs/index.js';
 
 /** Long enough to carry the token to another machine, short enough to be no standing secret. */

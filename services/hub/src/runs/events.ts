@@ -1,6 +1,5 @@
+import { isFinal } from '@sendense/core';
 import type { BackupEvent, BackupHappening } from './types.js';
-
-const FINAL_STATES: readonly string[] = ['completed', 'failed', 'cancelled'];
 
 /**
  * The events of one backup, numbered, for any number of subscribers that may come late. Progress is many times as frequent
@@ -17,7 +16,7 @@ export class EventLog {
     if (this.#ended) return;
     if (happening.type === 'progress') this.#events = this.#events.filter(({ type }) => type !== 'progress');
     this.#events.push({ sequence: ++this.#sequence, at: new Date(), ...happening });
-    this.#ended = happening.type === 'state' && FINAL_STATES.includes(happening.state);
+    this.#ended = happening.type === 'state' && isFinal(happening.state);
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }

@@ -1,16 +1,6 @@
+import { BACKUP_STATES } from '@sendense/core';
 import { Type } from 'typebox';
 import { Bytes, Exactly, Id, Name, NextCursor, Nullable, NullableInput, pageQuery, Time } from './fields.js';
-
-export const BACKUP_STATES = [
-  'queued',
-  'preparing',
-  'running',
-  'sealing',
-  'cancelling',
-  'completed',
-  'failed',
-  'cancelled',
-] as const;
 
 const BackupType = Type.Enum(['full', 'incremental']);
 const DiskStatus = Type.Enum([

@@ -1,4 +1,5 @@
-import { TASK_KINDS, TASK_STATES, TASK_SUBJECTS, type TaskRecord } from '@sendense/catalog';
+import { TASK_SUBJECTS, type TaskRecord } from '@sendense/catalog';
+import { TASK_KINDS, TASK_STATES } from '@sendense/core';
 import { Type, type Static } from 'typebox';
 import { textFormat } from '../api/validation.js';
 import type { QueuedTask } from '../tasks/index.js';

@@ -1,12 +1,11 @@
 import {
   toStoredError,
   type Catalog,
-  type TaskKind,
   type TaskRecord,
   type TaskResult,
   type TaskStateChange,
 } from '@sendense/catalog';
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { SendenseError, toSendenseError, type TaskKind } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 import type { AuditTrail } from '../audit-trail.js';
 import type { ChainLock, ChainLocks } from '../chains/locks.js';

@@ -2,11 +2,11 @@ import type {
   ChainLockMode,
   ChainRef,
   TaskArgs,
-  TaskKind,
   TaskRecord,
   TaskResult,
   TaskSubject,
 } from '@sendense/catalog';
+import type { TaskKind } from '@sendense/core';
 import type { Logger } from '@sendense/runtime';
 
 /** What a task takes of a chain while it runs; the runner acquires and releases it. */

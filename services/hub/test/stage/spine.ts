@@ -6,7 +6,8 @@ import { mariaDbTarget, openCatalog, type BackupRecord, type Catalog } from '@se
 import { OwnedStack, processesOwnedBy, silentLogger, type Logger, type PortRange } from '@sendense/runtime';
 import { eventually } from '@sendense/runtime/testing';
 import { ChainLocks } from '../../src/chains/locks.js';
-import { NodeConnections, type NodeLimits } from '../../src/node-client.js';
+import { NodeConnections } from '../../src/node-client.js';
+import type { NodeLimits } from '../../src/node-limits.js';
 import { Repositories } from '../../src/repositories/repositories.js';
 import {
   createBackupRuns,
