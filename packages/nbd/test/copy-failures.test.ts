@@ -194,6 +194,25 @@ describeWith('a copy', () => {
     expect(pool.inUse).toBe(1);
   });
 
+  it.each(['source', 'target'] as const)(
+    'notices at once that its %s is gone, although it waits for its share of the rate',
+    async (gone) => {
+      await using bench = new Bench();
+      const source = await nbdkit('-r', 'file', bench.raw(patchyDisk(SIZE)));
+      const { server: target, targets } = await bench.targets(await bench.qcow2(SIZE));
+      const rateLimit = new RateLimit(MIB);
+      await rateLimit.take(3600 * MIB);
+      const copying = copy({
+        ...{ source: await bench.connect(source, true), targets, rateLimit },
+        ...{ extents: whole(SIZE), sizeBytes: SIZE },
+      }).then(() => 'done', errorCode);
+      await (gone === 'source' ? source : target)[Symbol.asyncDispose]();
+      expect(await copying).toBe('nbd_connection_lost');
+      await source[Symbol.asyncDispose]();
+    },
+    20_000,
+  );
+
   it('fails when its hashes cannot be written', async () => {
     await using bench = new Bench();
     const source = await bench.source(bench.raw(patchyDisk(SIZE)));

@@ -11,7 +11,7 @@ import { bytesToRead, cutPieces, MAX_PIECE_BYTES, type Piece } from './pieces.js
 import { readPieceInSlices } from './read-piece.js';
 
 /** What a copy needs of where it reads; an NBD client, or a stand-in for one. */
-export type CopySource = Pick<NbdClient, 'export' | 'exportName' | 'readSlices' | 'abandon'>;
+export type CopySource = Pick<NbdClient, 'export' | 'exportName' | 'lost' | 'readSlices' | 'abandon'>;
 
 export interface CopyOptions {
   readonly source: CopySource;
@@ -72,6 +72,9 @@ export async function copyDisk(options: CopyOptions): Promise<CopyResult> {
   }
 }
 
+/** A server's connections end one after another, and not all of them are asked something. */
+const LOST_MS = 250;
+
 class DiskCopy {
   readonly #pieces: Iterator<Piece, void>;
   readonly #targets: readonly NbdClient[];
@@ -82,6 +85,8 @@ class DiskCopy {
   #bytesRead = 0;
   #bytesWritten = 0;
   #bytesZeroed = 0;
+  /** From then on its clients are nothing to it. */
+  #ended = false;
 
   constructor(private readonly options: CopyOptions) {
     const { extents, sizeBytes, buffers, hashes, targets } = options;
@@ -106,10 +111,12 @@ class DiskCopy {
   async run(): Promise<CopyResult> {
     const { buffers, onProgress } = this.options;
     onProgress?.(0, this.#bytesTotal);
+    this.#stopWhenLost();
     const workers = Math.min(buffers.count, MAX_PIECES_UNDER_WAY);
     await Promise.all(Array.from({ length: workers }, async () => this.#orStop(this.#work())));
     await Promise.all(this.#targets.map(async (target) => this.#orStop(target.flush())));
     throwIfAborted(this.#stopped.signal);
+    this.#ended = true;
     return {
       bytesRead: this.#bytesRead,
       bytesWritten: this.#bytesWritten,
@@ -123,6 +130,17 @@ class DiskCopy {
     if (this.#stopped.signal.aborted) return;
     this.#stopped.abort(reason);
     for (const client of [this.options.source, ...this.options.targets]) client.abandon(reason);
+  }
+
+  /**
+   * Nobody may ask a connection for anything for long: all wait for their share of the rate, or for buffers of another disk.
+   * Where something is asked for, that fails first, and says where it was.
+   */
+  #stopWhenLost(): void {
+    for (const client of [this.options.source, ...this.#targets])
+      void client.lost.then((error) => {
+        if (error) setTimeout(() => this.#ended || this.stop(error), LOST_MS).unref();
+      });
   }
 
   async #orStop(work: Promise<void>): Promise<void> {

@@ -6,6 +6,8 @@ import { takeRoomyMemory, TRANSFER_BYTES } from '@sendense/runtime';
 export class MemorySource implements CopySource {
   readonly exportName = 'memory';
   readonly export: CopySource['export'];
+  /** Memory stays. */
+  readonly lost: CopySource['lost'] = new Promise(() => undefined);
   readonly #abandoned = new AbortController();
 
   /** @param beforeRead may wait, or throw what the read fails with */
