@@ -191,7 +191,7 @@ describe('tasks', () => {
 
   it.each([
     ['task', '--state', 'preparing', 'expected queued, running, completed, failed or cancelled'],
-    ['task', '--kind', 'backup', 'expected verify, export, remove, prune or rescan'],
+    ['task', '--kind', 'backup', 'expected verify, remove, prune, rescan or export'],
     ['task', '--limit', '0', 'expected a whole number from 1 to 250'],
     ['audit', '--limit', 'many', 'expected a whole number from 1 to 250'],
   ])('are not asked for by what there is not: %s %s %s', async (what, option, value, words) => {
