@@ -15,11 +15,15 @@ export class ApiError extends Error {
   }
 }
 
+/** The hub answers within seconds; the longest wait that it allows itself is for a vCenter that keeps silent, half a minute. */
+const ANSWER_MS = 60_000;
+
 /** A client of the hub's REST API. */
 export class ApiClient {
   constructor(
     readonly url: string,
     private readonly token: string | undefined,
+    private readonly answerMs = ANSWER_MS,
   ) {}
 
   get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
@@ -63,34 +67,42 @@ export class ApiClient {
   }
 
   private async request<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const response = await this.fetch(path, {
-      method,
-      headers: {
-        ...this.authorization(),
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    if (!response.ok) throw await problem(response);
-    return (response.status === 204 ? undefined : await response.json()) as T;
+    try {
+      const response = await fetch(below(this.url, path), {
+        method,
+        headers: {
+          ...this.authorization(),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(this.answerMs),
+      });
+      if (!response.ok) throw await problem(response);
+      return (response.status === 204 ? undefined : await response.json()) as T;
+    } catch (error) {
+      throw error instanceof ApiError ? error : this.noAnswer(error);
+    }
   }
 
   private authorization(): Record<string, string> {
     return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
   }
 
-  private async fetch(path: string, init: RequestInit): Promise<Response> {
-    try {
-      return await fetch(below(this.url, path), init);
-    } catch (error) {
-      const cause =
-        error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-      throw new ApiError(
+  private noAnswer(error: unknown): ApiError {
+    if (error instanceof Error && error.name === 'TimeoutError') {
+      return new ApiError(
         0,
         'hub_unreachable',
-        `the hub at ${this.url} does not answer (${cause}): is sendense-hub running, and is this its address? Set it with 'sendense login' or SENDENSE_URL`,
+        `the hub at ${this.url} took the request and has not answered for ${this.answerMs / 1000} s: what was asked for may still be done. Look at its log and at ${this.url}/health, then list what there is before you ask again`,
       );
     }
+    const cause =
+      error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+    return new ApiError(
+      0,
+      'hub_unreachable',
+      `the hub at ${this.url} does not answer (${cause}): is sendense-hub running, and is this its address? Set it with 'sendense login' or SENDENSE_URL`,
+    );
   }
 }
 

@@ -187,8 +187,9 @@ function whyUnknown({ disks }: PreviousPoint, disk: VmDisk): 'disk_moved' | 'dis
 function noDisks(vmName: string, skipped: readonly SkippedDisk[]): SendenseError {
   const why =
     skipped.length === 0
-      ? 'it has no virtual disk'
-      : skipped.map(({ key, label, reason }) => `disk ${key} (${printable(label)}) is ${reason}`).join(', ');
+      ? 'it has no virtual disk; add one, or end its protection'
+      : skipped.map(({ key, label, reason }) => `disk ${key} (${printable(label)}) is ${reason}`).join(', ') +
+        '; make one of them a virtual disk that is dependent and not shared, or back it up from within the guest';
   return new SendenseError(
     'vm_has_no_disks',
     `${printable(vmName)} has no disk that a VMware snapshot can hold: ${why}`,

@@ -45,6 +45,13 @@ describe('the rate limit', () => {
     expect(clock.time).toBe(62_000);
   });
 
+  it('waits no longer than a timer can', async () => {
+    const waits: number[] = [];
+    const limit = new RateLimit(0.001, { now: () => 0, wait: async (ms) => void waits.push(ms) });
+    for (let piece = 0; piece < 2; piece++) await limit.take(2 ** 21);
+    expect(waits).toEqual([2 ** 31 - 1]);
+  });
+
   it('serves several takers in turn', async () => {
     const waits: number[] = [];
     const limit = new RateLimit(1000, {

@@ -12,6 +12,8 @@ const systemClock: RateClock = { now: () => performance.now(), wait: delay };
 
 /** How far ahead of the rate a burst may run. Shorter gaps than a timer can keep are not worth a wait. */
 const BURST_MS = 100;
+/** A timer takes no more (25 days), and fires at once when it is given more. */
+const LONGEST_WAIT_MS = 2 ** 31 - 1;
 
 /**
  * Bytes per second, shared by all disks of a job. Each taker is given the next stretch of time that its bytes need at
@@ -40,6 +42,6 @@ export class RateLimit {
     const now = this.clock.now();
     const start = Math.max(this.#spentUntilMs, now);
     this.#spentUntilMs = start + (bytes / this.bytesPerSecond) * 1000;
-    if (start - now > BURST_MS) await this.clock.wait(start - now, signal);
+    if (start - now > BURST_MS) await this.clock.wait(Math.min(start - now, LONGEST_WAIT_MS), signal);
   }
 }

@@ -139,7 +139,7 @@ export class QemuImg {
     const found = [...stderr.split('\n'), ...stdout.split('\n')].filter((line) => line.trim() !== '');
     throw new SendenseError(
       'image_check_failed',
-      `the image ${path} is ${exitCode === 2 ? 'corrupt' : 'not clean'}: ${found.slice(0, 5).join('; ')}`,
+      `the image ${path} is ${exitCode === 2 ? 'corrupt' : 'not clean'}: ${found.slice(0, 5).join('; ')}; look for faults of the storage beneath it, then take a full backup`,
       { context: { path } },
     );
   }

@@ -1,6 +1,6 @@
 import { SendenseError, throwIfAborted } from '@sendense/core';
 import { rm } from 'node:fs/promises';
-import { HASH_BYTES, type BlockHashRun } from './format.js';
+import { HASH_BYTES, RENEW_HASHES, type BlockHashRun } from './format.js';
 import { readBlockHashes, type BlockHashes } from './reader.js';
 import { BlockHashWriter } from './writer.js';
 
@@ -146,7 +146,7 @@ async function requireSize(paths: readonly string[], sizeBytes: number): Promise
 function otherSize(path: string, foundBytes: number, expectedBytes: number): SendenseError {
   return new SendenseError(
     'block_hashes_invalid',
-    `the block hashes in ${path} cannot be trusted: they are of a disk of ${foundBytes} bytes, the chain's disk has ${expectedBytes}`,
+    `the block hashes in ${path} cannot be trusted: they are of a disk of ${foundBytes} bytes, the chain's disk has ${expectedBytes}; ${RENEW_HASHES}`,
     { context: { path, expected_bytes: expectedBytes, found_bytes: foundBytes } },
   );
 }

@@ -10,6 +10,7 @@ import {
   KIND,
   MAGIC,
   MAX_DATA_RUN_BLOCKS,
+  RENEW_HASHES,
   RUN_HEAD_BYTES,
   VERSION,
   type BlockHashRun,
@@ -134,7 +135,11 @@ async function readDigest(cursor: FileCursor, path: string): Promise<void> {
 }
 
 function invalid(path: string, what: string): SendenseError {
-  return new SendenseError('block_hashes_invalid', `the block hashes in ${path} cannot be trusted: ${what}`, {
-    context: { path },
-  });
+  return new SendenseError(
+    'block_hashes_invalid',
+    `the block hashes in ${path} cannot be trusted: ${what}; ${RENEW_HASHES}`,
+    {
+      context: { path },
+    },
+  );
 }

@@ -67,9 +67,13 @@ async function hashesOfChain(
   const paths: string[] = [];
   for (const { pointId, hashesPath } of line?.images ?? []) {
     if (hashesPath === undefined)
-      throw new SendenseError('block_hashes_invalid', `${pointId} has no block hashes of disk ${key}`, {
-        context: { restore_point_id: pointId, disk_key: key },
-      });
+      throw new SendenseError(
+        'block_hashes_invalid',
+        `${pointId} has no block hashes of disk ${key}: take a full backup of the VM`,
+        {
+          context: { restore_point_id: pointId, disk_key: key },
+        },
+      );
     const path = join(repository.path, hashesPath);
     // Those of a removal that is not finished go once the point above holds them too.
     const isRemoving = chain.some(({ id, state }) => id === pointId && state === 'removing');

@@ -85,7 +85,7 @@ async function fetchHashes(
   if (sizeBytes === plan.capacityBytes) return;
   throw new SendenseError(
     'block_hashes_invalid',
-    `the node's block hashes of disk ${plan.key} are those of a disk of ${sizeBytes} bytes, not ${plan.capacityBytes}`,
+    `the node's block hashes of disk ${plan.key} are those of a disk of ${sizeBytes} bytes, not ${plan.capacityBytes}; start the backup again`,
     { context: { disk_key: plan.key, path: hashes.partial } },
   );
 }
