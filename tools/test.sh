@@ -24,9 +24,19 @@ export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-${SENDENSE_TOOLS_DIR:-$PWD/.too
 NODE_OPTIONS="${NODE_OPTIONS:-} --disable-warning=ExperimentalWarning" \
   node --experimental-vm-modules --enable-source-maps node_modules/jest/bin/jest.js --json --outputFile="$results" "$@" >/dev/null
 status=$?
+# What failed is said again at the end, in a line each: a record that is cut off in the middle still tells.
 node -e '
   const r = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
-  const broken = r.testResults.filter((s) => s.status === "failed" && s.assertionResults.every((a) => a.status !== "failed")).length;
+  const { relative } = require("node:path");
+  let broken = 0;
+  for (const { name, status, message, assertionResults } of r.testResults.filter((s) => s.status === "failed")) {
+    const failed = assertionResults.filter((a) => a.status === "failed");
+    const file = relative(process.cwd(), name);
+    for (const { fullName } of failed) console.log(`failed: ${file}: ${fullName}`);
+    if (failed.length > 0) continue;
+    broken++;
+    console.log(`failed: ${file}: ${message.split("\n").find((line) => line.trim() !== "") ?? "does not load"}`);
+  }
   console.log(`${r.numPassedTests} passed, ${r.numFailedTests + broken} failed, ${r.numPendingTests + r.numTodoTests} skipped`);
 ' "$results" || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 exit $status

@@ -67,6 +67,7 @@ export class ApiClient {
   }
 
   private async request<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const signal = AbortSignal.timeout(this.answerMs);
     try {
       const response = await fetch(below(this.url, path), {
         method,
@@ -75,12 +76,12 @@ export class ApiClient {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(this.answerMs),
+        signal,
       });
       if (!response.ok) throw await problem(response);
       return (response.status === 204 ? undefined : await response.json()) as T;
     } catch (error) {
-      throw error instanceof ApiError ? error : this.noAnswer(error);
+      throw error instanceof ApiError ? error : signal.aborted ? this.silent() : this.noAnswer(error);
     }
   }
 
@@ -88,14 +89,15 @@ export class ApiClient {
     return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
   }
 
+  private silent(): ApiError {
+    return new ApiError(
+      0,
+      'hub_unreachable',
+      `the hub at ${this.url} has not answered for ${this.answerMs / 1000} s. If it took the request, what was asked for may still be done: look at its log and at ${this.url}/health, and list what there is before you ask again`,
+    );
+  }
+
   private noAnswer(error: unknown): ApiError {
-    if (error instanceof Error && error.name === 'TimeoutError') {
-      return new ApiError(
-        0,
-        'hub_unreachable',
-        `the hub at ${this.url} took the request and has not answered for ${this.answerMs / 1000} s: what was asked for may still be done. Look at its log and at ${this.url}/health, then list what there is before you ask again`,
-      );
-    }
     const cause =
       error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
     return new ApiError(

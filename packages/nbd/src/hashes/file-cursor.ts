@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { toSendenseError } from '@sendense/core';
+import { damagedHashes } from './damaged.js';
 
 const READ_BYTES = 64 * 1024;
 
@@ -19,11 +20,7 @@ export class FileCursor {
     const bytes = Buffer.allocUnsafe(length);
     for (let at = 0; at < length;) {
       if (this.#ahead.length === 0 && !(await this.#readAhead())) {
-        throw new SendenseError(
-          'block_hashes_invalid',
-          `the block hashes in ${this.path} cannot be trusted: the file is cut off`,
-          { context: { path: this.path } },
-        );
+        throw damagedHashes(this.path, 'the file is cut off');
       }
       const count = this.#ahead.copy(bytes, at);
       this.#ahead = this.#ahead.subarray(count);

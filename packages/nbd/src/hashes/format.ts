@@ -15,9 +15,6 @@ export const HASH_BLOCK_BYTES = 65_536;
 /** A block's hash is its BLAKE3 cut to this length: `b3sum --length 16`. */
 export const HASH_BYTES = 16;
 
-/** What to do about hashes that are damaged: how messages about them end. */
-export const RENEW_HASHES = 'a full backup of the VM makes new ones';
-
 export const MAGIC = Buffer.from('SDHASHES', 'latin1');
 export const VERSION = 1;
 export const HEADER_BYTES = 32;

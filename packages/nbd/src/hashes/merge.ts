@@ -1,6 +1,7 @@
 import { SendenseError, throwIfAborted } from '@sendense/core';
 import { rm } from 'node:fs/promises';
-import { HASH_BYTES, RENEW_HASHES, type BlockHashRun } from './format.js';
+import { damagedHashes } from './damaged.js';
+import { HASH_BYTES, type BlockHashRun } from './format.js';
 import { readBlockHashes, type BlockHashes } from './reader.js';
 import { BlockHashWriter } from './writer.js';
 
@@ -144,9 +145,6 @@ async function requireSize(paths: readonly string[], sizeBytes: number): Promise
 }
 
 function otherSize(path: string, foundBytes: number, expectedBytes: number): SendenseError {
-  return new SendenseError(
-    'block_hashes_invalid',
-    `the block hashes in ${path} cannot be trusted: they are of a disk of ${foundBytes} bytes, the chain's disk has ${expectedBytes}; ${RENEW_HASHES}`,
-    { context: { path, expected_bytes: expectedBytes, found_bytes: foundBytes } },
-  );
+  const what = `they are of a disk of ${foundBytes} bytes, the chain's disk has ${expectedBytes}`;
+  return damagedHashes(path, what, { expected_bytes: expectedBytes, found_bytes: foundBytes });
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
-import { SendenseError, toSendenseError } from '@sendense/core';
+import { toSendenseError } from '@sendense/core';
+import { damagedHashes } from './damaged.js';
 import { FileCursor } from './file-cursor.js';
 import {
   blockCount,
@@ -10,7 +11,6 @@ import {
   KIND,
   MAGIC,
   MAX_DATA_RUN_BLOCKS,
-  RENEW_HASHES,
   RUN_HEAD_BYTES,
   VERSION,
   type BlockHashRun,
@@ -76,17 +76,17 @@ export async function verifyBlockHashesFile(path: string): Promise<BlockHashesSu
 }
 
 function readHeader(header: Buffer, path: string): number {
-  if (!header.subarray(0, MAGIC.length).equals(MAGIC)) throw invalid(path, 'it is no .hashes file');
+  if (!header.subarray(0, MAGIC.length).equals(MAGIC)) throw damagedHashes(path, 'it is no .hashes file');
   const version = header.readUInt32BE(8);
   if (version !== VERSION)
-    throw invalid(path, `it has format version ${version}, and this program knows ${VERSION}`);
+    throw damagedHashes(path, `it has format version ${version}, and this program knows ${VERSION}`);
   const sizeBytes = Number(header.readBigUInt64BE(16));
   const known =
     header.readUInt32BE(12) === HASH_BLOCK_BYTES &&
     header.readUInt32BE(24) === HASH_BYTES &&
     header.readUInt32BE(28) === 0 &&
     Number.isSafeInteger(sizeBytes);
-  if (!known) throw invalid(path, 'its header makes no sense');
+  if (!known) throw damagedHashes(path, 'its header makes no sense');
   return sizeBytes;
 }
 
@@ -105,13 +105,13 @@ async function* readRuns(
     const position = Number(head.readBigUInt64BE(8));
     if (kind === KIND.trailer) {
       if (count !== 0 || position !== total)
-        throw invalid(path, 'its trailer counts other blocks than it holds');
+        throw damagedHashes(path, 'its trailer counts other blocks than it holds');
       return readDigest(cursor, path);
     }
     if (kind !== KIND.data && kind !== KIND.zero)
-      throw invalid(path, `it holds a run of unknown kind ${kind}`);
+      throw damagedHashes(path, `it holds a run of unknown kind ${kind}`);
     if (position < next || count < 1 || position + count > end)
-      throw invalid(
+      throw damagedHashes(
         path,
         `the run of ${count} blocks at block ${position} is out of order or beyond the disk`,
       );
@@ -121,7 +121,7 @@ async function* readRuns(
       yield { kind: 'zero', firstBlock: position, count };
     } else {
       if (count > MAX_DATA_RUN_BLOCKS)
-        throw invalid(path, `it holds a run of ${count} hashes, which is too long`);
+        throw damagedHashes(path, `it holds a run of ${count} hashes, which is too long`);
       yield { kind: 'data', firstBlock: position, count, hashes: await cursor.take(count * HASH_BYTES) };
     }
   }
@@ -130,16 +130,6 @@ async function* readRuns(
 async function readDigest(cursor: FileCursor, path: string): Promise<void> {
   const digest = cursor.digest();
   if (!digest.equals(await cursor.take(DIGEST_BYTES)))
-    throw invalid(path, 'its checksum is wrong: it was altered');
-  if (!(await cursor.atEnd())) throw invalid(path, 'something follows its trailer');
-}
-
-function invalid(path: string, what: string): SendenseError {
-  return new SendenseError(
-    'block_hashes_invalid',
-    `the block hashes in ${path} cannot be trusted: ${what}; ${RENEW_HASHES}`,
-    {
-      context: { path },
-    },
-  );
+    throw damagedHashes(path, 'its checksum is wrong: it was altered');
+  if (!(await cursor.atEnd())) throw damagedHashes(path, 'something follows its trailer');
 }
