@@ -1,4 +1,4 @@
-import { ACTIVE_BACKUP_STATES, BACKUP_STATES, printable, SendenseError } from '@sendense/core';
+import { ACTIVE_BACKUP_STATES, BACKUP_STATES, FINAL_STATES, printable, SendenseError } from '@sendense/core';
 import type {
   BackupDiskChange,
   BackupRecord,
@@ -177,11 +177,26 @@ export class Backups {
     if (count === 0) throw jobNotFound(id);
   }
 
-  /** Snapshots of this VM that were left by backups, and are gone now. */
-  async recordSnapshotsSwept(contextId: string, morefs: readonly string[]): Promise<void> {
+  /**
+   * A node has swept a VM: the snapshots that it removed are gone, and so are those of its own backups that have ended, but
+   * for the ones that it could not remove. Some it had removed before, or somebody else had.
+   */
+  async recordSnapshotsSwept(
+    contextId: string,
+    o: { nodeName: string; endedJob?: string; removed: readonly string[]; left: readonly string[] },
+  ): Promise<void> {
+    const ended: Prisma.BackupJobWhereInput[] = [{ state: { in: [...FINAL_STATES] } }];
+    if (o.endedJob !== undefined) ended.push({ id: o.endedJob });
     await this.database.run((client) =>
       client.backupJob.updateMany({
-        where: { contextId, snapshotMoref: { in: [...morefs] }, snapshotRemovedAt: null },
+        where: {
+          contextId,
+          snapshotRemovedAt: null,
+          OR: [
+            { snapshotMoref: { in: [...o.removed] } },
+            { nodeName: o.nodeName, snapshotMoref: { not: null, notIn: [...o.left] }, OR: ended },
+          ],
+        },
         data: { snapshotRemovedAt: this.database.now() },
       }),
     );

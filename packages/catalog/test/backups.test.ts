@@ -134,6 +134,35 @@ describeOnEach('a backup', () => {
     });
   });
 
+  it('says that its snapshot is there until a sweep of its node did not find it, or has removed it', async () => {
+    await using stage = await Stage.open();
+    const { vm, repositoryId } = await stage.addVm();
+    const { backups } = stage.catalog;
+    const backup = await stage.begin(vm, repositoryId);
+    await stage.runToSealing(backup);
+    const isThere = async (o: {
+      nodeName?: string;
+      endedJob?: string;
+      removed?: string[];
+      left?: string[];
+    }) => {
+      await backups.recordSnapshotsSwept(vm.contextId, { nodeName: 'node-1', removed: [], left: [], ...o });
+      return (await backups.get(backup.id)).snapshot!.removedAt === undefined;
+    };
+    // It may be read at this moment.
+    expect(await isThere({})).toBe(true);
+    await backups.changeState(backup.id, { state: 'failed', error: failure });
+    expect(await isThere({ left: ['snapshot-58'] })).toBe(true);
+    expect(await isThere({ nodeName: 'node-2', removed: ['snapshot-57'] })).toBe(true);
+    expect(await isThere({})).toBe(false);
+
+    const other = await stage.begin(vm, repositoryId);
+    await stage.runToSealing(other);
+    const sweep = { nodeName: 'node-1', removed: [], left: [] };
+    await backups.recordSnapshotsSwept(vm.contextId, { ...sweep, endedJob: other.id });
+    expect((await backups.get(other.id)).snapshot).toMatchObject({ removedAt: expect.any(Date) });
+  });
+
   it('refuses steps that are not possible', async () => {
     await using stage = await Stage.open();
     const { vm, repositoryId } = await stage.addVm();

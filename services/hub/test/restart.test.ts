@@ -98,6 +98,8 @@ requires(
     });
     expect(await spine.files()).toEqual([]);
     expect(node.jobs.size).toBe(0);
+    const { snapshot } = await spine.catalog.backups.get(backupId);
+    expect(snapshot ?? { removedAt: new Date() }).toMatchObject({ removedAt: expect.any(Date) });
     expect(await spine.backUp(contextId)).toMatchObject({ state: 'completed' });
   }
 

@@ -12,7 +12,7 @@ export type CleanupTask =
   /** A job that may still run on its node, or have left a snapshot: stop it, sweep, forget it. */
   | { readonly what: 'settle_job'; readonly args: NodeJobArgs & VmArgs }
   /** The job's end is known, but not that its snapshot is gone. */
-  | { readonly what: 'sweep_snapshots'; readonly args: VmArgs & Pick<NodeJobArgs, 'node_name'> }
+  | { readonly what: 'sweep_snapshots'; readonly args: SweepArgs }
   | { readonly what: 'forget_job'; readonly args: NodeJobArgs }
   /** A backup that was being sealed when the hub ended: finish it if that was decided, fail it if not. */
   | { readonly what: 'conclude_backup'; readonly args: { readonly backup_id: string } }
@@ -28,6 +28,9 @@ interface VmArgs {
   readonly context_id: string;
   readonly vm_moref: string;
 }
+
+/** What an earlier build recorded may name no job. */
+type SweepArgs = VmArgs & Pick<NodeJobArgs, 'node_name'> & Partial<Pick<NodeJobArgs, 'job_id'>>;
 
 export type CleanupDependencies = Pick<
   BackupRunsDependencies,
@@ -63,7 +66,10 @@ export function cleanupTask(what: string, args: CleanupArgs): CleanupTask {
     case 'settle_job':
       return { what, args: { ...job(), ...vm() } };
     case 'sweep_snapshots':
-      return { what, args: { node_name: text('node_name'), ...vm() } };
+      return {
+        what,
+        args: { ...(args['job_id'] === undefined ? { node_name: text('node_name') } : job()), ...vm() },
+      };
     case 'forget_job':
       return { what, args: job() };
     case 'conclude_backup':
@@ -97,16 +103,18 @@ async function cancelIfKnown(cancel: () => Promise<unknown>): Promise<void> {
 }
 
 async function sweep(
-  { node_name, context_id, vm_moref }: VmArgs & Pick<NodeJobArgs, 'node_name'>,
+  { node_name, context_id, vm_moref, job_id }: SweepArgs,
   { catalog, nodes }: CleanupDependencies,
 ): Promise<void> {
   const vcenter = await connectionOf(catalog, context_id);
   // The node that took the snapshot knows which of them belong to its running jobs.
   const { removed, failed } = await nodes.client(node_name).sweepSnapshots(vcenter, vm_moref);
-  await catalog.backups.recordSnapshotsSwept(
-    context_id,
-    removed.map(({ snapshotMoref }) => snapshotMoref),
-  );
+  await catalog.backups.recordSnapshotsSwept(context_id, {
+    nodeName: node_name,
+    ...(job_id === undefined ? {} : { endedJob: job_id }),
+    removed: removed.map(({ snapshotMoref }) => snapshotMoref),
+    left: failed.map(({ snapshotMoref }) => snapshotMoref),
+  });
   const [first] = failed;
   if (!first) return;
   throw new SendenseError(

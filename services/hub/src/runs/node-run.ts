@@ -69,8 +69,11 @@ export async function backUpOnNode(
   } finally {
     // Only now: the node leaves the snapshots of running jobs alone.
     if (outcome.ended && outcome.snapshotLeft !== undefined) {
-      const args = { node_name: run.nodeName, ...vmArgs(vm) };
-      await reaper.later({ what: 'sweep_snapshots', args }, run.id, outcome.snapshotLeft);
+      await reaper.later(
+        { what: 'sweep_snapshots', args: { ...jobArgs(run), ...vmArgs(vm) } },
+        run.id,
+        outcome.snapshotLeft,
+      );
     }
   }
 }
