@@ -1,4 +1,4 @@
-import { ACTIVE_BACKUP_STATES, BACKUP_STATES, FINAL_STATES, printable, SendenseError } from '@sendense/core';
+import { ACTIVE_BACKUP_STATES, BACKUP_STATES, printable, SendenseError } from '@sendense/core';
 import type {
   BackupDiskChange,
   BackupRecord,
@@ -20,6 +20,7 @@ import {
   toFullColumns,
   toStateColumns,
 } from './backup-steps.js';
+import { recordSweep, type Sweep } from './backup-sweep.js';
 import { fromJson, oneOf, toBigInt } from './columns.js';
 import { isForeignKeyViolation } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
@@ -177,29 +178,9 @@ export class Backups {
     if (count === 0) throw jobNotFound(id);
   }
 
-  /**
-   * A node has swept a VM: the snapshots that it removed are gone, and so are those of its own backups that have ended, but
-   * for the ones that it could not remove. Some it had removed before, or somebody else had.
-   */
-  async recordSnapshotsSwept(
-    contextId: string,
-    o: { nodeName: string; endedJob?: string; removed: readonly string[]; left: readonly string[] },
-  ): Promise<void> {
-    const ended: Prisma.BackupJobWhereInput[] = [{ state: { in: [...FINAL_STATES] } }];
-    if (o.endedJob !== undefined) ended.push({ id: o.endedJob });
-    await this.database.run((client) =>
-      client.backupJob.updateMany({
-        where: {
-          contextId,
-          snapshotRemovedAt: null,
-          OR: [
-            { snapshotMoref: { in: [...o.removed] } },
-            { nodeName: o.nodeName, snapshotMoref: { not: null, notIn: [...o.left] }, OR: ended },
-          ],
-        },
-        data: { snapshotRemovedAt: this.database.now() },
-      }),
-    );
+  /** Which snapshots of this VM are gone now. */
+  async recordSnapshotsSwept(contextId: string, sweep: Sweep): Promise<void> {
+    await recordSweep(this.database, contextId, sweep);
   }
 
   /** @throws `job_not_found` */

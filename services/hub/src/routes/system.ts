@@ -1,9 +1,9 @@
 import { buildInfo } from '@sendense/runtime';
+import { BACKUP_STATES } from '@sendense/core';
 import { Type } from 'typebox';
 import { answers, security } from '../api/openapi.js';
 import type { Api } from '../api/server.js';
 import type { HubContext } from '../context.js';
-import { BACKUP_STATES } from '@sendense/core';
 import { Exactly, Time } from '../schemas/fields.js';
 
 const System = Type.Object(
