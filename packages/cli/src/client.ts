@@ -79,7 +79,7 @@ export class ApiClient {
         signal,
       });
       if (!response.ok) throw await problem(response);
-      return (response.status === 204 ? undefined : await response.json()) as T;
+      return (response.status === 204 ? undefined : this.parse(await response.text())) as T;
     } catch (error) {
       throw error instanceof ApiError ? error : signal.aborted ? this.silent() : this.noAnswer(error);
     }
@@ -87,6 +87,18 @@ export class ApiClient {
 
   private authorization(): Record<string, string> {
     return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
+  }
+
+  private parse(answer: string): unknown {
+    try {
+      return JSON.parse(answer);
+    } catch {
+      throw new ApiError(
+        0,
+        'hub_unreachable',
+        `what answers at ${this.url} is not the hub's API: is this its address? Set it with 'sendense login' or SENDENSE_URL`,
+      );
+    }
   }
 
   private silent(): ApiError {
